@@ -1,0 +1,38 @@
+"""EM for thousands of latent-variable models at once."""
+
+from emjax.base.protocols import Family as Family
+from emjax.base.protocols import Latent as Latent
+from emjax.base.protocols import Model as Model
+from emjax.base.records import Data as Data
+from emjax.base.records import Expectation as Expectation
+from emjax.base.records import Posterior as Posterior
+from emjax.base.records import Prediction as Prediction
+from emjax.base.registry import register as register
+from emjax.base.settings import Degeneracy as Degeneracy
+from emjax.base.settings import Stop as Stop
+from emjax.base.status import DataError as DataError
+from emjax.base.status import Flag as Flag
+from emjax.base.status import Problem as Problem
+from emjax.base.status import Status as Status
+from emjax.engine.em import LaneFit as LaneFit
+from emjax.engine.em import em_step as em_step
+from emjax.engine.em import fit_lane as fit_lane
+from emjax.engine.fitting import Advance as Advance
+from emjax.engine.fitting import Perturbed as Perturbed
+from emjax.engine.fitting import fit as fit
+from emjax.engine.fitting import fit_many as fit_many
+from emjax.engine.results import Fit as Fit
+from emjax.engine.results import Fits as Fits
+from emjax.engine.storage import load as load
+from emjax.families.gaussian import Gaussian as Gaussian
+from emjax.families.gaussian import GaussianParams as GaussianParams
+from emjax.families.gaussian import NormalInverseWishart as NormalInverseWishart
+from emjax.families.linear_regression import LinearRegression as LinearRegression
+from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.families.linear_regression import NormalInverseGamma as NormalInverseGamma
+from emjax.latent.mixing_weights import Dirichlet as Dirichlet
+from emjax.latent.mixing_weights import WeightsParams as WeightsParams
+from emjax.models.mixture import Mixture as Mixture
+from emjax.models.mixture import MixtureParams as MixtureParams
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The vocabulary that every other room uses: records, statuses, protocols, numerics, coordinates."""

@@ -1,0 +1,117 @@
+"""Small linear algebra and stable sums, written for one lane and unrolled where the sizes are small."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+UNROLL = 6  # up to this size matrices are factorised elementwise: LAPACK is called matrix by matrix otherwise
+PIVOT_FLOOR = 4.0  # times eps times the diagonal: a factor never turns into NaN, a collapse shows as a tiny pivot
+LOG_2PI = math.log(2.0 * math.pi)
+PRODUCT = 8  # normalisers multiplied before one logarithm is taken; each lies in [1, K]
+
+
+def packed_indices(size: int) -> tuple[tuple[int, int], ...]:
+    """Row and column of each entry of a packed lower triangle, row by row."""
+    return tuple((i, j) for i in range(size) for j in range(i + 1))
+
+
+def unpack_symmetric(packed: jax.Array, size: int) -> jax.Array:
+    """Symmetric matrices (..., size, size) from packed lower triangles (..., size (size + 1) / 2)."""
+    position = {pair: index for index, pair in enumerate(packed_indices(size))}
+    index = [[position[max(i, j), min(i, j)] for j in range(size)] for i in range(size)]
+    return packed[..., jnp.array(index, dtype=jnp.int32).reshape(size, size)]
+
+
+def _rows(entries: list[list[jax.Array]]) -> jax.Array:
+    return jnp.stack([jnp.stack(row, axis=-1) for row in entries], axis=-2)
+
+
+def cholesky(a: jax.Array) -> jax.Array:
+    """Lower Cholesky factors of symmetric matrices (..., p, p); pivots are floored, so finite in, finite out."""
+    size = a.shape[-1]
+    floor = PIVOT_FLOOR * jnp.finfo(a.dtype).eps
+    tiny = jnp.finfo(a.dtype).tiny
+    if size > UNROLL:
+        jitter = jnp.eye(size, dtype=a.dtype) * (floor * size)
+        diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)[..., None]
+        return jnp.linalg.cholesky(a + jitter * jnp.maximum(diagonal, tiny), symmetrize_input=False)
+    zero = jnp.zeros(a.shape[:-2], a.dtype)
+    factor: list[list[jax.Array]] = [[zero] * size for _ in range(size)]
+    for j in range(size):
+        pivot = a[..., j, j] - sum((factor[j][k] ** 2 for k in range(j)), zero)
+        root = jnp.sqrt(jnp.maximum(pivot, jnp.maximum(floor * a[..., j, j], tiny)))
+        factor[j][j] = root
+        for i in range(j + 1, size):
+            inner = sum((factor[i][k] * factor[j][k] for k in range(j)), zero)
+            factor[i][j] = (a[..., i, j] - inner) / root
+    return _rows(factor)
+
+
+def inverse_lower(factor: jax.Array) -> jax.Array:
+    """Inverses of lower-triangular matrices (..., p, p)."""
+    size = factor.shape[-1]
+    if size > UNROLL:
+        identity = jnp.broadcast_to(jnp.eye(size, dtype=factor.dtype), factor.shape)
+        return jax.lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
+    zero = jnp.zeros(factor.shape[:-2], factor.dtype)
+    inverse: list[list[jax.Array]] = [[zero] * size for _ in range(size)]
+    for i in range(size):
+        inverse[i][i] = 1.0 / factor[..., i, i]
+        for j in range(i):
+            inner = sum((factor[..., i, k] * inverse[k][j] for k in range(j, i)), zero)
+            inverse[i][j] = -inner * inverse[i][i]
+    return _rows(inverse)
+
+
+def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Batched matrix products (..., i, j) (..., j, k), full precision on every device."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def apply(a: jax.Array, v: jax.Array) -> jax.Array:
+    """Batched matrix-vector products (..., i, j) (..., j)."""
+    return jnp.sum(a * v[..., None, :], axis=-1)
+
+
+def solve_positive(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Solve a x = b for symmetric positive definite a (..., p, p) and b (..., p)."""
+    inverse = inverse_lower(cholesky(a))
+    return apply(jnp.swapaxes(inverse, -1, -2), apply(inverse, b))
+
+
+def log_determinant(factor: jax.Array) -> jax.Array:
+    """log det of a = factor factor' from its lower Cholesky factor (..., p, p)."""
+    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+
+
+def largest_eigenvalue(a: jax.Array) -> jax.Array:
+    """Largest eigenvalue of symmetric positive semidefinite matrices (..., p, p), to within 1 %.
+
+    Ratio of traces of successive powers after five squarings: no LAPACK call, exact for p <= 2 and for separated or
+    equal eigenvalues. Used by the rules that ask whether a component has collapsed.
+    """
+    size = a.shape[-1]
+    if size == 1:
+        return a[..., 0, 0]
+    if size == 2:
+        half_trace = 0.5 * (a[..., 0, 0] + a[..., 1, 1])
+        half_gap = 0.5 * (a[..., 0, 0] - a[..., 1, 1])
+        return half_trace + jnp.sqrt(half_gap**2 + a[..., 0, 1] ** 2)
+    trace = jnp.trace(a, axis1=-2, axis2=-1)
+    base = a / trace[..., None, None]
+    power = base
+    for _ in range(5):
+        power = multiply(power, power)
+        power = power / jnp.trace(power, axis1=-2, axis2=-1)[..., None, None]
+    return trace * jnp.sum(power * base, axis=(-2, -1))
+
+
+def sum_log_normalisers(normalisers: jax.Array) -> jax.Array:
+    """Sum of log(s_i) for s_i in [1, K]: the logarithm of products of eight, an eighth of the logarithms."""
+    short = -normalisers.shape[0] % PRODUCT
+    if short:
+        normalisers = jnp.concatenate([normalisers, jnp.ones(short, normalisers.dtype)])
+    return jnp.sum(jnp.log(jnp.prod(normalisers.reshape(PRODUCT, -1), axis=0)))

@@ -1,0 +1,188 @@
+"""What the rooms promise one another. All traced methods are pure, for ONE dataset and ONE parameter set."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from emjax.base.records import Array, Data, Expectation, Params, Posterior
+from emjax.base.settings import Degeneracy
+from emjax.base.status import Flag, Problem
+
+
+@runtime_checkable
+class Family(Protocol):
+    """p(y | x, component k) for all K components at once.
+
+    `prepared` is what `prepare` returned: finite everywhere, centred and scaled. `params` are in prepared units except
+    where a method says otherwise. `resp` are weighted responsibilities, (K, n).
+
+    blocks : the NamedTuple class of the parameters, whose field names `fixed=` uses.
+    """
+
+    blocks: ClassVar[Any]
+
+    def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:
+        """Once per dataset, traced: the prepared record and `Problem` bits. `data.weight` has one entry a row."""
+        ...
+
+    def initial(self, prepared: Any, resp: Array, spread: Array) -> Params:
+        """Closed-form locations at `resp`; one pooled scale from the residuals weighted by `spread` (K, n)."""
+        ...
+
+    def elemental(self, prepared: Any) -> int:
+        """Rows that a random elemental subset needs for one component."""
+        ...
+
+    def log_prob(self, params: Params, prepared: Any) -> Array:
+        """Log density of every row under every component, (K, n), nats, in the user's units."""
+        ...
+
+    def statistics(self, params: Params, prepared: Any, resp: Array) -> Any:
+        """Expected sufficient statistics at the current parameters, additive over rows."""
+        ...
+
+    def maximize(self, statistics: Any, params: Params, prepared: Any) -> Params:
+        """The M-step; no pass over rows."""
+        ...
+
+    def log_prior(self, params: Params, prepared: Any) -> Array:
+        """Log prior density in the natural parameters and user's units, nats; 0 without a prior."""
+        ...
+
+    def flags(self, params: Params, statistics: Any, prepared: Any, degeneracy: Degeneracy) -> Array:
+        """`Flag` bits, int32."""
+        ...
+
+    def relabel(self, params: Params, permutation: Array) -> Params:
+        """Component k of the result is component permutation[k] of `params`."""
+        ...
+
+    def n_free(self, prepared: Any, n_components: int) -> int:
+        """Number of free coordinates: shared values once, fixed ones not at all."""
+        ...
+
+    def to_free(self, params: Params, prepared: Any) -> Array:
+        """Unconstrained coordinates, (m,)."""
+        ...
+
+    def from_free(self, free: Array, prepared: Any, n_components: int) -> Params:
+        """The inverse of `to_free`."""
+        ...
+
+    def to_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in the user's units."""
+        ...
+
+    def from_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in prepared units."""
+        ...
+
+    def component_of_free(self, prepared: Any, n_components: int) -> tuple[int, ...]:
+        """For each free coordinate the component it belongs to, -1 where it is shared."""
+        ...
+
+    def sample(self, key: Array, params: Params, data: Data, labels: Array) -> Array:
+        """Responses in the user's units drawn from user's parameters, given the component of each row."""
+        ...
+
+    def check(self, data: Data) -> None:
+        """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
+        ...
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """The structure over components."""
+
+    def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:
+        """The prepared record and `Problem` bits."""
+        ...
+
+    def initial(self, prepared: Any, resp: Array) -> Params:
+        """Parameters at weighted responsibilities (K, U)."""
+        ...
+
+    def infer(self, params: Params, log_prob: Array, prepared: Any) -> Posterior:
+        """Log-likelihood (weighted), responsibilities (K, U) without weights, expected statistics."""
+        ...
+
+    def decode(self, params: Params, log_prob: Array, prepared: Any) -> Array:
+        """Most probable component of each unit, (U,)."""
+        ...
+
+
+class Model(Protocol):
+    """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
+
+    monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
+    """
+
+    monotone: ClassVar[bool] = True
+
+    def expect(self, params: Params, prepared: Any) -> Expectation:
+        """The E-step: the log-likelihood of `params` in nats, and expected sufficient statistics."""
+        ...
+
+    def maximize(self, statistics: Any, params: Params, prepared: Any) -> Params:
+        """The M-step."""
+        ...
+
+    def start(self, key: Array, prepared: Any, strategy: str) -> Params:
+        """Parameters to start from, by the named strategy."""
+        ...
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Start strategies, through which the restarts of a dataset rotate by default."""
+        return ("random",)
+
+    def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[Any, Array]:
+        """Once per dataset, traced: what the other methods get as `prepared`, and `Problem` bits."""
+        return data, jnp.int32(Problem.NONE)
+
+    def log_prior(self, params: Params, prepared: Any) -> Array:
+        """Log prior density, nats; 0 without a prior."""
+        return jnp.zeros(())
+
+    def flags(self, params: Params, statistics: Any, prepared: Any, degeneracy: Degeneracy) -> Array:
+        """`Flag` bits, int32."""
+        return jnp.int32(Flag.NONE)
+
+    def canonical(self, params: Params) -> Params:
+        """The same parameters with labels in the order that suits `to_free` near a boundary."""
+        return params
+
+    def boundary(self, params: Params, prepared: Any) -> Array:
+        """Free coordinates that are at the edge of the parameter space, (m,) bool; the certificate fixes them."""
+        return jnp.zeros(self.to_free(params, prepared).shape, bool)
+
+    def to_free(self, params: Params, prepared: Any) -> Array:
+        """Unconstrained, identified coordinates, (m,): m is the number of free parameters.
+
+        The default ravels `params`, which is right where every entry may take any real value.
+        """
+        return ravel_pytree(params)[0]
+
+    def from_free(self, free: Array, prepared: Any, like: Params) -> Params:
+        """The inverse of `to_free`; `like` gives the shapes."""
+        return ravel_pytree(like)[1](free)
+
+    def to_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in the user's units."""
+        return params
+
+    def from_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in prepared units."""
+        return params
+
+    def predict(self, params: Params, prepared: Any) -> Any:
+        """Predictions for the rows of a prepared dataset."""
+        raise TypeError(f"{type(self).__name__} has no predict.")
+
+    def check(self, data: Data) -> None:
+        """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
+
+

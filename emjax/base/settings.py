@@ -1,0 +1,59 @@
+"""Settings that are passed as static arguments: frozen and hashable, so that equal settings share one compile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from emjax.base.registry import register
+from emjax.base.status import DataError
+
+
+@register
+@dataclass(frozen=True)
+class Stop:
+    """When a lane stops.
+
+    tol : nats. A lane stops when the estimated remaining gain in the objective is below it. Near the maximum a
+        remaining gain of e nats puts every scalar function of the parameters within sqrt(2 e) of its standard errors
+        of its maximum-likelihood value; 1e-6 nats is 0.14 % of a standard error.
+    max_iterations : E-steps a lane may take.
+    """
+
+    tol: float = 1e-6
+    max_iterations: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not self.tol > 0:
+            raise DataError(f"Stop(tol={self.tol}): the tolerance must be positive; the default is 1e-6 nats.")
+        if self.max_iterations < 1:
+            raise DataError(f"Stop(max_iterations={self.max_iterations}): at least one iteration is needed.")
+
+
+@register
+@dataclass(frozen=True)
+class Degeneracy:
+    """Which solutions count as collapsed (status DEGENERATE) and which are only reported (flag SUSPECT).
+
+    min_scale_ratio : smallest over largest component scale, in prepared units (Hathaway 1985); scale-free.
+    min_rows : fewest effective rows of a component; None means its free parameters without scale, plus one.
+    relative_to : "components" compares the smallest scale with the largest component's; "data" with the scale of the
+        whole sample (the residual standard deviation of one regression, or sd-scaled coordinates), which is the
+        `interior_rule` of the reference fits made with other software.
+    suspect_scale_ratio, suspect_rows : below this ratio, or below this many rows per component parameter: SUSPECT.
+    """
+
+    min_scale_ratio: float = 0.01
+    min_rows: float | None = None
+    relative_to: Literal["components", "data"] = "components"
+    suspect_scale_ratio: float = 0.1
+    suspect_rows: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.relative_to not in ("components", "data"):
+            raise DataError(f"Degeneracy(relative_to={self.relative_to!r}): use 'components' or 'data'.")
+
+    @staticmethod
+    def interior(min_rows: float | None = None) -> Degeneracy:
+        """The `interior_rule` of the reference fits: 0.02 of the sample's scale."""
+        return Degeneracy(min_scale_ratio=0.02, min_rows=min_rows, relative_to="data")

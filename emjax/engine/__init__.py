@@ -1,0 +1,1 @@
+"""EM for many lanes: the only room that knows a lane axis."""

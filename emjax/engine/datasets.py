@@ -1,0 +1,177 @@
+"""From what the user gives to padded batches: one shape a bucket of rows, each dataset in its own bucket."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Data
+from emjax.base.status import DataError
+
+ROW_FIELDS = ("y", "x", "z", "offset", "trials", "unit", "observed")
+
+
+class Batch(NamedTuple):
+    """Datasets of one padded shape: their positions (B,), their arrays (B, ...) and their rows before padding."""
+
+    positions: np.ndarray
+    data: Data
+    rows: np.ndarray
+
+
+def bucket(n: int) -> int:
+    """Padded number of rows: 8 to 15 steps an octave, so at most an eighth is padding, and always a multiple of 8."""
+    step = 1 << max(3, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def one(model: Model, data: Any) -> Data:
+    """One dataset as float64 NumPy arrays; shapes that disagree raise `DataError`."""
+    data = _arrays(data)
+    if np.ndim(data.y) == 0 or np.shape(data.y)[0] == 0:
+        raise DataError("The dataset has no rows: give y of shape (n,) or (n, d) with n >= 1.")
+    n = data.y.shape[0]
+    for name in ROW_FIELDS[1:]:
+        value = getattr(data, name)
+        if value is not None and (value.ndim == 0 or value.shape[0] != n):
+            raise DataError(f"y has {n} rows but {name} has shape {value.shape}: give one entry of {name} a row of y.")
+    if data.x is not None and data.x.ndim != 2:
+        raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
+    if data.observed is not None and data.observed.ndim != 1:
+        raise DataError("observed must be one flag a row, (n,): this family takes no missing cells.")
+    data = _with_units(data)
+    assert data.weight is not None
+    n_units = n if data.unit is None else int(data.unit[-1]) + 1
+    if data.weight.shape != (n_units,):
+        raise DataError(f"weight has shape {data.weight.shape} but there are {n_units} units: give one weight a unit.")
+    model.check(data)
+    return data
+
+
+def _arrays(data: Any) -> Data:
+    if not isinstance(data, Data):
+        raise DataError(f"data must be an emjax.Data or a list of them, not {type(data).__name__}: try Data(y=..., x=...).")
+    fields = {}
+    for name, value in data._asdict().items():
+        fields[name] = None if value is None else _array(name, value)
+    return Data(**fields)
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == object or array.dtype.kind not in "fiub":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{name} holds values that are not numbers ({error}): convert them first.") from None
+    if name in ("observed",) or (name == "weight" and array.dtype == np.bool_):
+        return array.astype(np.bool_)
+    return array if name == "unit" else array.astype(np.float64)
+
+
+def _with_units(data: Data) -> Data:
+    """Unit ids as 0, 1, ..., and weights filled in."""
+    n = data.y.shape[0]
+    if data.unit is None:
+        return data if data.weight is not None else data._replace(weight=np.ones(n, np.bool_))
+    unit = np.asarray(data.unit)
+    changes = np.flatnonzero(np.concatenate([[True], unit[1:] != unit[:-1]]))
+    if len(np.unique(unit)) != len(changes):
+        raise DataError("unit ids must be contiguous: sort the rows so that each unit's rows stand together.")
+    dense = np.cumsum(np.concatenate([[0], unit[1:] != unit[:-1]])).astype(np.int32)
+    weight = np.ones(len(changes), np.bool_) if data.weight is None else data.weight
+    return data._replace(unit=dense, weight=weight)
+
+
+def pad(data: Data, n_rows: int) -> Data:
+    """Rows up to `n_rows`, and units up to their bucket, with weight 0; a padded row belongs to a padded unit."""
+    assert data.weight is not None
+    n = data.y.shape[0]
+    n_units = n_rows if data.unit is None else bucket(data.weight.shape[0] + 1)
+    fields = {name: _pad_rows(getattr(data, name), n_rows) for name in ROW_FIELDS}
+    if data.unit is not None:
+        fields["unit"][n:] = n_units - 1
+    return Data(**fields, weight=_pad_rows(data.weight, n_units))
+
+
+def _pad_rows(value: Any, n_rows: int) -> Any:
+    if value is None:
+        return None
+    padded = np.zeros((n_rows, *value.shape[1:]), value.dtype)
+    padded[: value.shape[0]] = value
+    return padded
+
+
+def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
+    """Group datasets by padded shape. `data` is a `Data` with a leading dataset axis on y, or a list of `Data`."""
+    if isinstance(data, Data):
+        return _stacked(model, data)
+    if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
+        raise DataError("data must be an emjax.Data with a leading dataset axis, or a list of emjax.Data.")
+    groups: dict[Any, list[tuple[int, Data, int]]] = defaultdict(list)
+    for position, item in enumerate(data):
+        try:
+            single = one(model, item)
+        except DataError as error:
+            raise DataError(f"Dataset {position}: {error}") from None
+        padded = pad(single, bucket(single.y.shape[0]))
+        shape = tuple((name, v.shape, v.dtype.str) for name, v in padded._asdict().items() if v is not None)
+        groups[shape].append((position, padded, single.y.shape[0]))
+    found = []
+    for members in groups.values():
+        positions = np.array([m[0] for m in members])
+        stacked = Data(*(None if f[0] is None else np.stack(f) for f in zip(*(m[1] for m in members), strict=True)))
+        found.append(Batch(positions, stacked, np.array([m[2] for m in members])))
+    if not found:
+        raise DataError("No datasets: the list is empty.")
+    return found, len(data)
+
+
+def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
+    """One bucket: y (D, n, ...); the other fields with the dataset axis or shared."""
+    data = _arrays(data)
+    if data.y.ndim < 2:
+        raise DataError(f"fit_many needs y with a leading dataset axis, not shape {data.y.shape}: use fit for one dataset.")
+    n_datasets, n = data.y.shape[:2]
+    if n_datasets == 0 or n == 0:
+        raise DataError(f"y has shape {data.y.shape}: there is nothing to fit.")
+    ranks = {"x": 2, "z": 2}
+    fields: dict[str, Any] = {"y": data.y}
+    for name in (*ROW_FIELDS[1:], "weight"):
+        value = getattr(data, name)
+        if value is not None and value.ndim == ranks.get(name, 1):
+            value = np.broadcast_to(value, (n_datasets, *value.shape))
+        if value is not None and (value.ndim != ranks.get(name, 1) + 1 or value.shape[0] != n_datasets):
+            raise DataError(f"{name} has shape {value.shape} but y has {n_datasets} datasets of {n} rows: they disagree.")
+        fields[name] = value
+    stacked = Data(**fields)
+    if stacked.unit is not None:
+        return batches(model, [Data(*(None if f is None else f[i] for f in stacked)) for i in range(n_datasets)])
+    one(model, Data(*(None if f is None else f[0] for f in stacked)))
+    if stacked.weight is None:
+        stacked = stacked._replace(weight=np.broadcast_to(np.ones(n, np.bool_), (n_datasets, n)))
+    return [Batch(np.arange(n_datasets), stacked, np.full(n_datasets, n))], n_datasets
+
+
+def chunk_of(batch: Batch, rows: slice, size: int) -> Data:
+    """Datasets `rows` of a batch, padded to the bucket of rows and to `size` datasets (the last repeated)."""
+    n_rows = bucket(batch.data.y.shape[1])
+    count = len(range(*rows.indices(len(batch.positions))))
+
+    def padded(name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        part = np.asarray(value[rows])
+        if name != "weight" or batch.data.unit is None:
+            room = np.zeros((size, n_rows, *part.shape[2:]), part.dtype)
+        else:
+            room = np.zeros((size, *part.shape[1:]), part.dtype)
+        room[:count, : part.shape[1]] = part
+        room[count:] = room[count - 1] if count else 0
+        return room
+
+    return Data(**{name: padded(name, value) for name, value in batch.data._asdict().items()})

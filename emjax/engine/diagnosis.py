@@ -1,0 +1,59 @@
+"""On the host: which row or column is to blame for a dataset that cannot be fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emjax.base.records import Data
+from emjax.base.status import Problem
+
+
+def explain(data: Data, problem: Problem) -> str:
+    """One sentence for a single dataset: what is wrong, where, and what to try."""
+    text = problem.describe()
+    where = [place for found, place in _PLACES.items() if found & problem for place in [place(data)] if place]
+    return f"The dataset cannot be fitted: {text}{' (' + '; '.join(where) + ')' if where else ''}."
+
+
+def _not_finite(name: str, values: np.ndarray | None) -> str:
+    if values is None:
+        return ""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad) == 0:
+        return ""
+    column = f", column {bad[0][1]}" if values.ndim == 2 else ""
+    return f"first in row {bad[0][0]}{column} of {name}, {len(bad)} in all"
+
+
+def _constant(name: str, values: np.ndarray | None) -> str:
+    if values is None:
+        return ""
+    columns = values if values.ndim == 2 else values[:, None]
+    found = np.flatnonzero(np.ptp(columns, axis=0) <= 1e-14 * np.max(np.abs(columns), axis=0))
+    return f"column {', '.join(map(str, found))} of {name}" if len(found) and values.ndim == 2 else ""
+
+
+def _dependent(data: Data) -> str:
+    values = data.x if data.x is not None else data.y
+    if values is None or np.ndim(values) != 2:
+        return ""
+    centred = np.asarray(values) - np.mean(values, axis=0)
+    centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300)
+    diagonal = np.abs(np.diag(np.linalg.qr(centred)[1]))
+    found = np.flatnonzero(diagonal < 1e-6)
+    name = "x" if data.x is not None else "y"
+    return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
+
+
+def _rows(data: Data) -> str:
+    return f"{np.shape(data.y)[0]} rows"
+
+
+_PLACES = {
+    Problem.RESPONSE_NOT_FINITE: lambda data: _not_finite("y", data.y),
+    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data.x),
+    Problem.CONSTANT_RESPONSE: lambda data: _constant("y", data.y),
+    Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
+    Problem.COLLINEAR: _dependent,
+    Problem.TOO_FEW_ROWS: _rows,
+}

@@ -1,0 +1,325 @@
+"""`fit` for one dataset and `fit_many` for thousands: the public way in."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Data, Params
+from emjax.base.settings import Degeneracy, Stop
+from emjax.base.status import DataError, Problem, Status
+from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, starts
+from emjax.engine.certificate import Certificate
+from emjax.engine.choice import Landscape
+from emjax.engine.datasets import Batch
+from emjax.engine.pipeline import Chunk, ChunkFit, Plan
+from emjax.engine.results import Fit, Fits, Settings
+
+AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
+LANES_PER_CHUNK = 16_384  # bounds memory whatever D is; results do not depend on it
+BYTES_PER_CHUNK = 64 << 20
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Start at `params` (user's units; shared, or a leading dataset axis) and, from the second restart on, at params moved
+    by normal noise of standard deviation `spread` in the free coordinates of the prepared data."""
+
+    params: Params
+    spread: float = 0.5
+
+
+class Advance(NamedTuple):
+    """Progress at a chunk boundary."""
+
+    done: int
+    total: int
+    fits_per_second: float
+    seconds_left: float
+    converged: float
+    work_efficiency: float
+
+
+def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | None = None, **settings: Any) -> Fit:
+    """Fit one dataset from several restarts.
+
+    The settings are those of `fit_many`. `id` names the dataset: with a batch's key, settings and the name of one of its
+    datasets, that fit is had again, to the bit. Data that cannot be fitted raise `DataError`, which names the culprit.
+
+    Returns a `Fit`.
+    """
+    single = datasets.one(model, data)
+    found = fit_many(model, [data], key, ids=[id], threads=1, certificate=certificate, **settings)
+    if found.status[0] == Status.INVALID_DATA:
+        raise DataError(diagnosis.explain(single, Problem(int(found.problems[0]))))
+    return found[0]
+
+
+def fit_many(
+    model: Model,
+    data: Data | Sequence[Data],
+    key: Any,
+    *,
+    restarts: int | str | None = None,
+    start: Any = None,
+    stop: Stop = Stop(),  # noqa: B008 (frozen)
+    degeneracy: Degeneracy = Degeneracy(),  # noqa: B008 (frozen)
+    prior: Any = None,
+    fixed: Any = None,
+    precision: str = "float64",
+    polish: bool = True,
+    certificate: bool | None = None,
+    ids: Iterable[Any] | None = None,
+    chunk: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[Advance], None] | None = None,
+) -> Fits:
+    """Fit many independent datasets, each from many restarts.
+
+    Parameters
+    ----------
+    model : such as `Mixture(LinearRegression(), 2)`.
+    data : `Data` whose y has a leading axis D (x of shape (n, p) is shared, (D, n, p) is one per dataset; likewise the
+        other fields), or a list of `Data`, which may differ in rows.
+    key : a whole number of any size, or a typed jax key.
+    restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the chance of
+        a new mode is below 5 %, or a hundred.
+    start : None rotates through the model's strategies; the name of one, or a tuple of names; parameters in the user's
+        units, shared or with a leading dataset axis (then one restart); or `Perturbed(params)`.
+    stop, degeneracy : see `Stop` and `Degeneracy`.
+    prior : {"weights": Dirichlet(...), "family": ...} for maximum a posteriori estimates.
+    fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
+    precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
+        finished in float64, without it the estimated gap is reported and nothing is promised.
+    certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
+        and makes no second pass.
+    ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and the
+        settings alone.
+    chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a core.
+    progress : called with an `Advance` after each chunk.
+
+    Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a dataset
+    that cannot be fitted gets the status INVALID_DATA and harms no other.
+
+    Returns `Fits`.
+    """
+    groups, n_datasets = datasets.batches(model, data)
+    plan, given, spread = _plan(
+        model, restarts, start, stop, degeneracy, precision, polish, certificate, n_datasets
+    )
+    names = _names(ids, n_datasets)
+    words, root = keys.dataset_words(names), keys.root_key(key)
+    jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads or _cores())]
+
+    def run(job: tuple[Batch, slice, int]) -> ChunkFit:
+        batch, rows, size = job
+        positions = batch.positions[rows]
+        own = datasets.chunk_of(batch, rows, size)
+        first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], size), given)
+        return pipeline.fit_chunk(
+            plan, Chunk(own, _fill(words[positions], size), len(positions), root, prior, fixed, first, spread)
+        )
+
+    parts, complete = _run_all(run, jobs, threads or _cores(), n_datasets, progress)
+    settings = Settings(
+        stop, degeneracy, 20 if restarts is None else restarts, plan.strategies, precision, polish,
+        (int(root[0]), int(root[1])), prior, fixed,
+    )  # fmt: skip
+    return _assemble(model, data, names, parts, complete, settings)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fill(rows: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+
+
+def _plan(
+    model: Model,
+    restarts: Any,
+    start: Any,
+    stop: Stop,
+    degeneracy: Degeneracy,
+    precision: str,
+    polish: bool,
+    certify: bool | None,
+    n_datasets: int,
+) -> tuple[Plan, Any, float]:
+    """Settings checked and put together; given starts with a leading dataset axis, and their perturbation."""
+    if precision not in ("float64", "float32"):
+        raise DataError(f"precision={precision!r}: use 'float64' or 'float32'.")
+    given, spread, strategies = None, 0.0, model.strategies
+    if isinstance(start, Perturbed):
+        given, spread = start.params, start.spread
+    elif isinstance(start, str) or (isinstance(start, tuple) and not hasattr(start, "_fields")):
+        strategies = (start,) if isinstance(start, str) else start
+    elif start is not None:
+        given = start
+    if given is not None:
+        strategies, given = (), _per_dataset(given, n_datasets)
+        if spread == 0.0 and restarts not in (None, 1):
+            raise DataError("restarts from one set of parameters would all be equal: use start=Perturbed(params).")
+        restarts = 1 if restarts is None and spread == 0.0 else restarts
+    for strategy in strategies:
+        starts.check(model, strategy)
+    restarts = 20 if restarts is None else restarts
+    auto = restarts == "auto"
+    if not auto and (isinstance(restarts, bool) or not isinstance(restarts, (int, np.integer)) or restarts < 1):
+        raise DataError(f"restarts={restarts!r}: give a whole number, 1 or larger, or 'auto'.")
+    plan = Plan(
+        model=model,
+        stop=stop,
+        degeneracy=degeneracy,
+        restarts=AUTO_ROUND if auto else int(restarts),
+        max_rounds=AUTO_ROUNDS if auto else 1,
+        strategies=tuple(strategies),
+        precision=precision,
+        polish=polish,
+        certify=certify,
+        width=blocks.width_for(jax.devices()[0]),
+    )
+    return plan, given, float(spread)
+
+
+def _per_dataset(params: Params, n_datasets: int) -> Params:
+    """Leading dataset axis added to shared parameters: mixing weights (K,) are shared, (D, K) are not."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
+    if not leaves:
+        raise DataError(f"start={params!r} holds no parameters.")
+    batched = leaves[0].ndim >= 2 and leaves[0].shape[0] == n_datasets
+    shaped = [a if batched else np.broadcast_to(a, (n_datasets, *a.shape)) for a in leaves]
+    return jax.tree.unflatten(jax.tree.structure(params), shaped)
+
+
+def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:
+    if ids is None:
+        return np.arange(n_datasets)
+    names = list(ids)
+    if len(names) != n_datasets:
+        raise DataError(f"ids has {len(names)} names but there are {n_datasets} datasets: give one name a dataset.")
+    if len(set(map(str, names))) != len(names):
+        raise DataError("ids has a name twice: two datasets of one name would get the same starts.")
+    whole = all(isinstance(name, (int, np.integer)) for name in names)
+    return np.array(names, dtype=np.int64 if whole else object)
+
+
+def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[tuple[Batch, slice, int]]:
+    """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
+    count = len(batch.positions)
+    if chunk is None:
+        row_bytes = sum(v[0].nbytes for v in batch.data if v is not None) * 4
+        chunk = min(LANES_PER_CHUNK // plan.restarts, BYTES_PER_CHUNK // max(1, row_bytes), -(-count // threads))
+    if chunk < 1:
+        chunk = 1
+    chunk = min(chunk, count)
+    size = blocks.capacity_for(chunk, plan.width)
+    return [(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
+
+
+def _run_all(
+    run: Callable[[Any], ChunkFit],
+    jobs: list[tuple[Batch, slice, int]],
+    threads: int,
+    total: int,
+    progress: Callable[[Advance], None] | None,
+) -> tuple[list[tuple[np.ndarray, Batch, ChunkFit]], bool]:
+    """Chunks over threads (XLA's CPU runtime uses one core for such small blocks); Ctrl-C keeps what is finished."""
+    began = time.perf_counter()
+    parts: list[tuple[np.ndarray, Batch, ChunkFit]] = []
+
+    def keep(job: tuple[Batch, slice, int], result: ChunkFit) -> None:
+        parts.append((job[0].positions[job[1]], job[0], result))
+        if progress is not None:
+            progress(_advance(parts, total, time.perf_counter() - began))
+
+    if threads == 1 or len(jobs) == 1:
+        try:
+            for job in jobs:
+                keep(job, run(job))
+        except KeyboardInterrupt:
+            if not parts:
+                raise
+        return parts, len(parts) == len(jobs)
+    pool = ThreadPoolExecutor(threads)
+    waiting: dict[Future, Any] = {}
+    try:
+        waiting = {pool.submit(run, job): job for job in jobs}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                keep(waiting.pop(future), future.result())
+    except KeyboardInterrupt:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for future, job in waiting.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                keep(job, future.result())
+        if not parts:
+            raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return parts, len(parts) == len(jobs)
+
+
+def _advance(parts: list[tuple[np.ndarray, Batch, ChunkFit]], total: int, seconds: float) -> Advance:
+    done = sum(len(p) for p, _, _ in parts)
+    rate = done / max(seconds, 1e-9)
+    converged = sum(int(np.sum(r.status == Status.CONVERGED)) for _, _, r in parts) / max(done, 1)
+    executed = sum(r.executed for _, _, r in parts)
+    efficiency = sum(r.useful for _, _, r in parts) / max(executed, 1)
+    return Advance(done, total, rate, (total - done) / max(rate, 1e-9), converged, efficiency)
+
+
+def _assemble(
+    model: Model,
+    data: Any,
+    names: np.ndarray,
+    parts: list[tuple[np.ndarray, Batch, ChunkFit]],
+    complete: bool,
+    settings: Settings,
+) -> Fits:
+    """Chunks in the order of the datasets."""
+    positions = np.concatenate([p for p, _, _ in parts])
+    order = np.argsort(positions, kind="stable")
+    results = [r for _, _, r in parts]
+
+    def join(pick: Callable[[ChunkFit], Any]) -> Any:
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *(pick(r) for r in results))
+
+    weights = np.concatenate([_observations(batch, p) for p, batch, _ in parts])[order]
+    executed = sum(r.executed for r in results)
+    return Fits(
+        model=model,
+        params=join(lambda r: r.params),
+        log_likelihood=join(lambda r: r.log_likelihood),
+        objective=join(lambda r: r.objective),
+        status=join(lambda r: r.status),
+        flags=join(lambda r: r.flags),
+        problems=join(lambda r: r.problems),
+        iterations=join(lambda r: r.iterations),
+        remaining=join(lambda r: r.remaining),
+        n_observations=weights,
+        ids=names[positions[order]],
+        restarts=Landscape(*join(lambda r: tuple(r.landscape))),
+        certificate=Certificate(*join(lambda r: tuple(r.certificate))),
+        n_free=max(r.n_free for r in results),
+        work_efficiency=sum(r.useful for r in results) / max(executed, 1),
+        settings=settings,
+        data=data,
+        positions=positions[order],
+        complete=complete,
+    )
+
+
+def _observations(batch: Batch, positions: np.ndarray) -> np.ndarray:
+    """Sum of the units' weights."""
+    weight = np.asarray(batch.data.weight)[np.searchsorted(batch.positions, positions)]
+    return np.sum(weight, axis=1, dtype=np.float64)

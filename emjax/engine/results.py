@@ -1,0 +1,202 @@
+"""What a fit returns: NumPy-backed records, the same fields for one dataset and for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Data, Params
+from emjax.base.settings import Degeneracy, Stop
+from emjax.base.status import DataError, Flag, Problem, Status
+from emjax.engine import choice, datasets, stages
+from emjax.engine.certificate import Certificate
+from emjax.engine.choice import Landscape
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the fits were made."""
+
+    stop: Stop
+    degeneracy: Degeneracy
+    restarts: int | str
+    strategies: tuple[str, ...]
+    precision: str
+    polish: bool
+    key: tuple[int, int]
+    prior: Any = None
+    fixed: Any = None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Fields shared by `Fit` and `Fits`; arrays of `Fits` have a leading axis D.
+
+    params : in the user's units. log_likelihood, log_prior, objective : nats, of those params. status : `Status`.
+    flags : `Flag` bits. problems : `Problem` bits, why a dataset is INVALID_DATA. iterations : E-steps of the chosen
+    restart, later passes included. remaining : estimated gain left, nats. n_observations : sum of the weights of the
+    units. restarts : the landscape, (R,) a dataset. certificate : see `Certificate`. n_free : free parameters.
+    """
+
+    model: Model
+    params: Params
+    log_likelihood: Any
+    objective: Any
+    status: Any
+    flags: Any
+    problems: Any
+    iterations: Any
+    remaining: Any
+    n_observations: Any
+    ids: Any
+    restarts: Landscape
+    certificate: Certificate
+    n_free: int
+    work_efficiency: float
+    settings: Settings
+    data: Any
+
+    @property
+    def log_prior(self) -> Any:
+        """Log prior density of the parameters, nats; 0 without a prior."""
+        return self.objective - self.log_likelihood
+
+    @property
+    def aic(self) -> Any:
+        """Akaike's criterion -2 l + 2 m; lower is better."""
+        return -2.0 * self.log_likelihood + 2.0 * self.n_free
+
+    @property
+    def bic(self) -> Any:
+        """Schwarz's criterion -2 l + m log n, n the sum of the units' weights; lower is better."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -2.0 * self.log_likelihood + self.n_free * np.log(self.n_observations)
+
+
+@dataclass(frozen=True)
+class Fit(_Record):
+    """One fitted dataset; see `fit`."""
+
+    @property
+    def unseen(self) -> float:
+        """Good-Turing estimate of the chance that one more start finds a new mode."""
+        return float(choice.unseen(_with_axis(self.restarts))[0])
+
+    @property
+    def reason(self) -> str:
+        """Why the fit ended as it did, in one sentence."""
+        return _reason(self.status, self.problems)
+
+    def predict(self, data: Data | None = None) -> Any:
+        """Posterior probabilities (n, K) and labels (n,) of the rows of `data`, by default those fitted."""
+        single = datasets.one(self.model, self.data if data is None else data)
+        n = single.y.shape[0]
+        padded = datasets.pad(single, datasets.bucket(n))
+        with jax.enable_x64(True):
+            found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
+
+    def summary(self) -> str:
+        """The fit in words: how it ended, its criteria, its parameters, what the restarts say."""
+        from emjax.engine import summaries
+
+        return summaries.of_fit(self)
+
+    def save(self, path: Any) -> None:
+        """Write the fit and its data to one file (numpy and json only); see `emjax.load`."""
+        from emjax.engine import storage
+
+        storage.save(self, path)
+
+
+@dataclass(frozen=True)
+class Fits(_Record):
+    """Many fitted datasets, leading axis D; `fits[i]` is a `Fit`; see `fit_many`.
+
+    complete : False where the run was interrupted; then only the finished datasets are here, and `positions` says which.
+    """
+
+    positions: Any
+    complete: bool
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __getitem__(self, index: int) -> Fit:
+        if not isinstance(index, (int, np.integer)):
+            raise TypeError(f"fits[{index!r}]: give one whole number; the fields are arrays and can be sliced.")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"fits[{index}]: there are {len(self)} datasets.")
+        position = int(index) % len(self)
+        mine = {f.name: getattr(self, f.name) for f in fields(_Record)}
+        row = ("log_likelihood", "objective", "flags", "problems", "iterations", "remaining", "n_observations", "ids")
+        for name in row:
+            mine[name] = mine[name][position]
+        mine["status"] = Status(int(self.status[position]))
+        for name in ("params", "restarts", "certificate"):
+            mine[name] = jax.tree.map(lambda leaf: leaf[position], mine[name])
+        mine["data"] = dataset_at(self.data, int(self.positions[position]))
+        return Fit(**mine)
+
+    def __iter__(self) -> Iterator[Fit]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """Good-Turing estimate per dataset, (D,): the chance that one more start finds a new mode."""
+        return choice.unseen(self.restarts)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why each fit ended as it did."""
+        return [_reason(s, p) for s, p in zip(self.status, self.problems, strict=True)]
+
+    def status_counts(self) -> dict[str, int]:
+        """How many datasets ended with each status, zeros included."""
+        return {s.name: int(np.sum(self.status == s)) for s in Status if s not in (Status.RUNNING, Status.STOPPED_EARLY)}
+
+    def flag_counts(self) -> dict[str, int]:
+        """How many datasets carry each flag."""
+        return {str(f.name): int(np.sum((self.flags & f) > 0)) for f in Flag if f not in (Flag.NONE, Flag.DEGENERATE)}
+
+    def summary(self) -> str:
+        """The batch in words: statuses, flags, work, settings."""
+        from emjax.engine import summaries
+
+        return summaries.of_fits(self)
+
+    def save(self, path: Any) -> None:
+        """Write the fits and their data to one file (numpy and json only); see `emjax.load`."""
+        from emjax.engine import storage
+
+        storage.save(self, path)
+
+
+def _reason(status: Any, problems: Any) -> str:
+    return Problem(int(problems)).describe() or Status(int(status)).message
+
+
+def _with_axis(landscape: Landscape) -> Landscape:
+    return Landscape(*(np.asarray(a)[None] for a in landscape))
+
+
+def dataset_at(data: Any, position: int) -> Data:
+    """One dataset of what `fit_many` was given."""
+    if not isinstance(data, Data):
+        return data[position]
+    n_datasets = np.shape(data.y)[0]
+    found = {"y": data.y[position]}
+    for name, value in data._asdict().items():
+        if name == "y" or value is None:
+            continue
+        shared = np.ndim(value) == (2 if name in ("x", "z") else 1)
+        if not shared and np.shape(value)[0] != n_datasets:
+            raise DataError(f"{name} has no dataset {position}.")
+        found[name] = value if shared else value[position]
+    return Data(**found)
+

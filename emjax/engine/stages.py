@@ -1,0 +1,142 @@
+"""The compiled stages around the scheduler: prepare, start, certify, probe, return to user's units."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from emjax.base.protocols import Model
+from emjax.base.records import Array, Data, Params
+from emjax.engine import blocks, keys, starts
+
+
+@partial(jax.jit, static_argnames=("model", "width"))
+def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
+    """Prepared datasets and their `Problem` bits, leading axis C."""
+    return blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data)
+
+
+@partial(jax.jit, static_argnames=("model", "width", "strategy"))
+def random_starts(
+    model: Model,
+    width: int,
+    strategy: str,
+    prepared: Any,
+    root: Array,
+    words: Array,
+    dataset: Array,
+    restart: Array,
+    count: Array,
+) -> Params:
+    """Start parameters of L lanes by one strategy, prepared units."""
+
+    def one(dataset: Array, restart: Array) -> Params:
+        key = keys.restart_key(root, words[dataset], restart)
+        return starts.start(model, key, blocks.take(prepared, dataset), strategy)
+
+    return blocks.map_blocks(one, width, count, dataset, restart)
+
+
+@partial(jax.jit, static_argnames=("model", "width"))
+def given_starts(
+    model: Model,
+    width: int,
+    prepared: Any,
+    root: Array,
+    words: Array,
+    dataset: Array,
+    restart: Array,
+    count: Array,
+    params: Params,
+    spread: Array,
+) -> Params:
+    """The user's parameters, leading axis C, in prepared units; restarts after the first are perturbed by `spread`."""
+
+    def one(dataset: Array, restart: Array) -> Params:
+        data = blocks.take(prepared, dataset)
+        exact = model.from_user(blocks.take(params, dataset), data)
+        key = keys.restart_key(root, words[dataset], restart)
+        moved = starts.perturb(model, key, data, exact, spread)
+        return jax.tree.map(lambda a, b: jnp.where((restart == 0) | (spread == 0), a, b), exact, moved)
+
+    return blocks.map_blocks(one, width, count, dataset, restart)
+
+
+class Curvature(NamedTuple):
+    """At each of C parameter sets: free coordinates (m,), score, information (m, m) or (0, 0), boundary mask."""
+
+    free: Array
+    score: Array
+    information: Array
+    boundary: Array
+
+
+@partial(jax.jit, static_argnames=("model", "width", "second"))
+def curvature(
+    model: Model, width: int, second: bool, prepared: Any, dataset: Array, params: Params, count: Array
+) -> Curvature:
+    """Score and, where `second`, observed information of the objective in free coordinates."""
+
+    def one(dataset: Array, params: Params) -> Curvature:
+        data = blocks.take(prepared, dataset)
+        params = model.canonical(params)
+        free = model.to_free(params, data)
+        gradient = jax.grad(partial(_objective, model, data, params))
+        m = free.shape[0]
+        information = jnp.zeros((0, 0), free.dtype)
+        if second:
+            columns = lax.map(lambda v: jax.jvp(gradient, (free,), (v,))[1], jnp.eye(m, dtype=free.dtype))
+            information = -0.5 * (columns + columns.T)
+        return Curvature(free, gradient(free), information, model.boundary(params, data))
+
+    return blocks.map_blocks(one, width, count, dataset, params)
+
+
+def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
+    params = model.from_free(free, data, like)
+    return model.expect(params, data).log_likelihood + model.log_prior(params, data)
+
+
+@partial(jax.jit, static_argnames=("model", "width"))
+def probe(
+    model: Model, width: int, prepared: Any, dataset: Array, like: Params, free: Array, count: Array
+) -> tuple[Params, Array]:
+    """Parameters and objective at free coordinates (N, m); `like` gives shapes, leading axis N."""
+
+    def one(dataset: Array, like: Params, free: Array) -> tuple[Params, Array]:
+        data = blocks.take(prepared, dataset)
+        params = model.from_free(free, data, like)
+        return params, _objective(model, data, like, free)
+
+    return blocks.map_blocks(one, width, count, dataset, like, free)
+
+
+@partial(jax.jit, static_argnames=("model", "width"))
+def to_user(model: Model, width: int, prepared: Any, params: Params, count: Array) -> Params:
+    """Parameters in the user's units, leading axis C."""
+    return blocks.map_blocks(lambda data, row: model.to_user(row, data), width, count, prepared, params)
+
+
+@partial(jax.jit, static_argnames=("model", "width"))
+def objective(
+    model: Model, width: int, data: Data, params: Params, prior: Any, fixed: Any, count: Array
+) -> tuple[Array, Array]:
+    """Objective in nats and `Problem` bits of C datasets at user's parameters."""
+
+    def one(data: Data, params: Params) -> tuple[Array, Array]:
+        prepared, problem = model.prepare(data, prior, fixed)
+        inside = model.from_user(params, prepared)
+        return model.expect(inside, prepared).log_likelihood + model.log_prior(inside, prepared), problem
+
+    return blocks.map_blocks(one, width, count, data, params)
+
+
+@partial(jax.jit, static_argnames=("model",))
+def predict(model: Model, data: Data, params: Params) -> Any:
+    """Predictions for one dataset under user's parameters."""
+    prepared, _ = model.prepare(data)
+    return model.predict(model.from_user(params, prepared), prepared)

@@ -1,0 +1,151 @@
+"""Fits on disk: one npz file of plain arrays and one JSON text. Nothing is pickled, and a load recomputes the objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from emjax.base import registry
+from emjax.base.status import DataError, Problem
+from emjax.engine import blocks, datasets, stages
+from emjax.engine.certificate import Certificate
+from emjax.engine.choice import Landscape
+from emjax.engine.results import Fit, Fits, Settings
+
+FORMAT = 1
+AGREE = 1e-8  # relative: a recomputed objective further off than this means another file, model or version
+
+for _cls in (Fit, Fits, Settings, Landscape, Certificate):
+    registry.register(_cls)
+
+
+def save(record: Fit | Fits, path: Any) -> None:
+    """Write to a temporary name beside `path`, then rename."""
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps({"format": FORMAT, "content": _encode(record, arrays)})
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            np.savez_compressed(file, json=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        os.replace(part, target)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}): choose another folder.") from None
+
+
+def load(path: Any) -> Any:
+    """Read what `save` wrote and recompute every objective from the saved data and parameters.
+
+    Returns a `Fit` or `Fits`. Errors: `DataError` where the file is missing, is not emjax's, or no longer agrees with what
+    this version computes. A model of one's own must be known by `emjax.register` first.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        document = json.loads(arrays.pop("json").tobytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a file that emjax saved ({error}).") from None
+    if document.get("format") != FORMAT:
+        raise DataError(f"{path} has format {document.get('format')}; this version of emjax reads format {FORMAT}.")
+    record = _decode(document["content"], arrays)
+    _verify(record, path)
+    return record
+
+
+def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if registry.is_registered(value):
+        names = value._fields if hasattr(value, "_fields") else [f.name for f in dataclasses.fields(value)]
+        inner = {name: _encode(getattr(value, name), arrays) for name in names}
+        return {"record": type(value).__name__, "fields": inner}
+    if isinstance(value, (list, tuple)):
+        return {"list" if isinstance(value, list) else "tuple": [_encode(v, arrays) for v in value]}
+    if isinstance(value, dict):
+        return {"dict": {str(k): _encode(v, arrays) for k, v in value.items()}}
+    array = np.asarray(value)
+    if array.dtype == object:
+        return {"names": [v if isinstance(v, int) else str(v) for v in array.tolist()]}
+    if array.dtype.kind not in "fiubU":
+        raise DataError(f"{type(value).__name__} cannot be saved: register its class with emjax.register.")
+    name = f"a{len(arrays)}"
+    arrays[name] = array
+    return {"array": name}
+
+
+def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    (kind, content), *rest = node.items()
+    if kind == "record":
+        cls = registry.find(content)
+        if cls is None:
+            raise DataError(f"The file holds a {content}: register its class with emjax.register before loading.")
+        return cls(**{name: _decode(v, arrays) for name, v in rest[0][1].items()})
+    if kind in ("list", "tuple"):
+        items = [_decode(v, arrays) for v in content]
+        return items if kind == "list" else tuple(items)
+    if kind == "dict":
+        return {name: _decode(v, arrays) for name, v in content.items()}
+    if kind == "names":
+        return np.array(content, dtype=object)
+    array = arrays[content]
+    return array[()] if array.ndim == 0 else array
+
+
+def _verify(record: Fit | Fits, path: Any) -> None:
+    """Every fit with parameters must have the objective that it says it has."""
+    if isinstance(record, Fit):
+        data, positions = [record.data], np.zeros(1, int)
+        params = jax.tree.map(lambda a: np.asarray(a)[None], record.params)
+    else:
+        data, positions, params = record.data, record.positions, record.params
+    claimed = np.atleast_1d(np.asarray(record.objective))
+    found = objectives(record.model, data, positions, params, record.settings.prior, record.settings.fixed)
+    wrong = np.abs(found - claimed) > AGREE * (1.0 + np.abs(claimed))
+    wrong |= np.isfinite(claimed) & ~np.isfinite(found)
+    if record.settings.precision == "float32" and not record.settings.polish:
+        wrong = np.abs(found - claimed) > 1e-4 * (1.0 + np.abs(claimed))
+    if np.any(wrong):
+        first = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{path}: dataset {first} was saved with objective {claimed[first]:.9f} but its data and parameters give "
+            f"{found[first]:.9f}; the file was changed, or made by another version."
+        )
+
+
+def objectives(model: Any, data: Any, positions: np.ndarray, params: Any, prior: Any, fixed: Any) -> np.ndarray:
+    """Objective of each dataset at user's parameters (leading axis, in the order of `positions`), nats; NaN if invalid."""
+    groups, n_datasets = datasets.batches(model, data)
+    where = np.full(n_datasets, -1)
+    where[positions] = np.arange(len(positions))
+    found = np.full(len(positions), np.nan)
+    width = blocks.width_for(jax.devices()[0])
+    for batch in groups:
+        present = np.flatnonzero(where[batch.positions] >= 0)
+        for first in range(0, len(present), 4096):
+            part = present[first : first + 4096]
+            size = blocks.capacity_for(len(part), width)
+            own = batch._replace(
+                positions=batch.positions[part],
+                data=jax.tree.map(lambda a: np.asarray(a)[part], batch.data),  # noqa: B023 (called at once)
+            )
+            rows = where[batch.positions[part]]
+            with jax.enable_x64(True):
+                values, problems = stages.objective(
+                    model, width, datasets.chunk_of(own, slice(0, len(part)), size),
+                    jax.tree.map(lambda a: np.resize(a[rows], (size, *a.shape[1:])), params),  # noqa: B023
+                    prior, fixed, np.int32(len(part)),
+                )  # fmt: skip
+            good = np.asarray(problems)[: len(part)] == Problem.NONE
+            found[rows] = np.where(good, np.asarray(values)[: len(part)], np.nan)
+    return found

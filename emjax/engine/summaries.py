@@ -1,0 +1,73 @@
+"""Fits in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emjax.base.status import Flag, Status
+
+
+def of_fit(fit: Any) -> str:
+    """One fit, as a statistician expects it."""
+    flags = Flag(int(fit.flags))
+    named = ", ".join(str(f.name) for f in Flag if f and f in flags) or "none"
+    status = fit.restarts.status
+    best = np.nanmax(np.where(np.isfinite(fit.restarts.objective), fit.restarts.objective, -np.inf))
+    same = int(np.sum(fit.restarts.objective > best - 1e-3))
+    ran = int(np.sum(status != Status.RUNNING))
+    lines = [
+        f"{fit.model}",
+        f"status            {Status(int(fit.status)).name}: {fit.reason}",
+        f"flags             {named}",
+        f"log-likelihood    {fit.log_likelihood:.6f} nats ({fit.n_free} free parameters, n = {fit.n_observations:g})",
+    ]
+    if fit.settings.prior is not None:
+        lines.append(f"log prior         {fit.log_prior:.6f} nats; objective {fit.objective:.6f}")
+    lines += [
+        f"AIC, BIC          {fit.aic:.4f}, {fit.bic:.4f} (lower is better)",
+        f"iterations        {int(fit.iterations)}; estimated gain left {fit.remaining:.1e} nats",
+        f"certificate       score norm {fit.certificate.score_norm:.1e}, predicted gain "
+        f"{fit.certificate.predicted_gain:.1e} nats, smallest eigenvalue {fit.certificate.smallest_eigenvalue:.2e}",
+        f"restarts          {same} of {ran} at the best mode; chance that one more finds a new mode {fit.unseen:.2f}",
+        *_settings(fit.settings),
+        *_parameters(fit.params),
+    ]
+    return "\n".join(lines)
+
+
+def of_fits(fits: Any) -> str:
+    """A batch: counts, work, settings."""
+    statuses = ", ".join(f"{name} {count}" for name, count in fits.status_counts().items())
+    flags = ", ".join(f"{name} {count}" for name, count in fits.flag_counts().items())
+    lines = [
+        f"{fits.model}",
+        f"datasets          {len(fits)}{'' if fits.complete else ' (interrupted: the rest was not run)'}",
+        f"status            {statuses}",
+        f"flags             {flags}",
+        f"restarts          {fits.restarts.status.shape[1]} each; median chance of a new mode "
+        f"{np.nanmedian(fits.unseen) if np.isfinite(fits.unseen).any() else float('nan'):.2f}",
+        f"iterations        mean {np.mean(fits.iterations):.1f}, max {np.max(fits.iterations)} (chosen restarts)",
+        f"work efficiency   {fits.work_efficiency:.3f} of the executed lane-steps advanced a lane",
+        *_settings(fits.settings),
+    ]
+    return "\n".join(lines)
+
+
+def _settings(settings: Any) -> list[str]:
+    rules = settings.degeneracy
+    start = ", ".join(settings.strategies) or "given parameters"
+    return [
+        f"settings          tol {settings.stop.tol:g} nats, max_iterations {settings.stop.max_iterations}, restarts "
+        f"{settings.restarts}, min_scale_ratio {rules.min_scale_ratio:g}, {settings.precision}",
+        f"starts            {start}",
+    ]
+
+
+def _parameters(params: Any, prefix: str = "") -> list[str]:
+    """One line a block, arrays as NumPy prints them."""
+    if hasattr(params, "_fields"):
+        return [line for name in params._fields for line in _parameters(getattr(params, name), name)]
+    text = np.array2string(np.asarray(params), precision=6, suppress_small=True, max_line_width=110)
+    return [f"{prefix}:"] + [f"    {line}" for line in text.splitlines()]

@@ -1,0 +1,1 @@
+"""p(y | x, component): one file a family."""

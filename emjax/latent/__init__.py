@@ -1,0 +1,1 @@
+"""The structure over components: mixture weights; one file a structure."""

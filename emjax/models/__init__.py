@@ -1,0 +1,1 @@
+"""What the engine can run: a latent structure composed with a family."""

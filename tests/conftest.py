@@ -1,0 +1,24 @@
+"""Strictness for every test: no silent broadcasting over ranks, no silent promotion of dtypes.
+
+The 64-bit flag stays as jax ships it: emjax must give float64 whatever the flag says.
+"""
+
+import jax
+import pytest
+
+from tests.references import GaussianReference, RegressionReference, gaussian_cases, regression_cases
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def regression_references() -> dict[str, RegressionReference]:
+    """By name, such as "regmix_CO2data-K2-common"."""
+    return {case.name: case for case in regression_cases()}
+
+
+@pytest.fixture(scope="session")
+def gaussian_references() -> dict[str, GaussianReference]:
+    """By name, such as "gmm_faithful-K3-VVV"."""
+    return {case.name: case for case in gaussian_cases()}

@@ -1,0 +1,1 @@
+"""EM written as explicit loops in NumPy, to compare emjax with. Nothing here imports jax."""
