@@ -1,5 +1,8 @@
 """EM for thousands of latent-variable models at once."""
 
+from emjax.base.priors import Dirichlet as Dirichlet
+from emjax.base.priors import NormalInverseGamma as NormalInverseGamma
+from emjax.base.priors import NormalInverseWishart as NormalInverseWishart
 from emjax.base.protocols import Family as Family
 from emjax.base.protocols import Latent as Latent
 from emjax.base.protocols import Model as Model
@@ -26,11 +29,8 @@ from emjax.engine.results import Fits as Fits
 from emjax.engine.storage import load as load
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
-from emjax.families.gaussian import NormalInverseWishart as NormalInverseWishart
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
-from emjax.families.linear_regression import NormalInverseGamma as NormalInverseGamma
-from emjax.latent.mixing_weights import Dirichlet as Dirichlet
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.mixture import Mixture as Mixture
 from emjax.models.mixture import MixtureParams as MixtureParams

@@ -184,5 +184,3 @@ class Model(Protocol):
 
     def check(self, data: Data) -> None:
         """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
-
-

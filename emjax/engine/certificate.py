@@ -67,9 +67,7 @@ def examine(free: np.ndarray, score: np.ndarray, information: np.ndarray, bounda
     with np.errstate(all="ignore"):
         gain = 0.5 * np.sum(along**2 / values, axis=1)
     gain = np.where(negative | (values[:, 0] <= 0), np.inf, gain)
-    certificate = Certificate(
-        score_norm, np.where(usable, gain, np.nan), np.where(usable, values[:, 0], np.nan)
-    )
+    certificate = Certificate(score_norm, np.where(usable, gain, np.nan), np.where(usable, values[:, 0], np.nan))
     return Verdict(certificate, negative, _probes(free, score, boundary, values, vectors, along))
 
 

@@ -54,7 +54,9 @@ def one(model: Model, data: Any) -> Data:
 
 def _arrays(data: Any) -> Data:
     if not isinstance(data, Data):
-        raise DataError(f"data must be an emjax.Data or a list of them, not {type(data).__name__}: try Data(y=..., x=...).")
+        raise DataError(
+            f"data must be an emjax.Data or a list of them, not {type(data).__name__}: try Data(y=..., x=...)."
+        )
     fields = {}
     for name, value in data._asdict().items():
         fields[name] = None if value is None else _array(name, value)
@@ -135,7 +137,9 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     """One bucket: y (D, n, ...); the other fields with the dataset axis or shared."""
     data = _arrays(data)
     if data.y.ndim < 2:
-        raise DataError(f"fit_many needs y with a leading dataset axis, not shape {data.y.shape}: use fit for one dataset.")
+        raise DataError(
+            f"fit_many needs y with a leading dataset axis, not shape {data.y.shape}: use fit for one dataset."
+        )
     n_datasets, n = data.y.shape[:2]
     if n_datasets == 0 or n == 0:
         raise DataError(f"y has shape {data.y.shape}: there is nothing to fit.")
@@ -146,7 +150,9 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
         if value is not None and value.ndim == ranks.get(name, 1):
             value = np.broadcast_to(value, (n_datasets, *value.shape))
         if value is not None and (value.ndim != ranks.get(name, 1) + 1 or value.shape[0] != n_datasets):
-            raise DataError(f"{name} has shape {value.shape} but y has {n_datasets} datasets of {n} rows: they disagree.")
+            raise DataError(
+                f"{name} has shape {value.shape} but y has {n_datasets} datasets of {n} rows: they disagree."
+            )
         fields[name] = value
     stacked = Data(**fields)
     if stacked.unit is not None:

@@ -19,8 +19,8 @@ from emjax.base.status import DataError, Problem, Status
 from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, starts
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
+from emjax.engine.chunks import Chunk, ChunkFit, Plan
 from emjax.engine.datasets import Batch
-from emjax.engine.pipeline import Chunk, ChunkFit, Plan
 from emjax.engine.results import Fit, Fits, Settings
 
 AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
@@ -112,9 +112,7 @@ def fit_many(
     Returns `Fits`.
     """
     groups, n_datasets = datasets.batches(model, data)
-    plan, given, spread = _plan(
-        model, restarts, start, stop, degeneracy, precision, polish, certificate, n_datasets
-    )
+    plan, given, spread = _plan(model, restarts, start, stop, degeneracy, precision, polish, certificate, n_datasets)
     names = _names(ids, n_datasets)
     words, root = keys.dataset_words(names), keys.root_key(key)
     jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads or _cores())]

@@ -158,7 +158,9 @@ class Fits(_Record):
 
     def status_counts(self) -> dict[str, int]:
         """How many datasets ended with each status, zeros included."""
-        return {s.name: int(np.sum(self.status == s)) for s in Status if s not in (Status.RUNNING, Status.STOPPED_EARLY)}
+        return {
+            s.name: int(np.sum(self.status == s)) for s in Status if s not in (Status.RUNNING, Status.STOPPED_EARLY)
+        }
 
     def flag_counts(self) -> dict[str, int]:
         """How many datasets carry each flag."""
@@ -199,4 +201,3 @@ def dataset_at(data: Any, position: int) -> Data:
             raise DataError(f"{name} has no dataset {position}.")
         found[name] = value if shared else value[position]
     return Data(**found)
-

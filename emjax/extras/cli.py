@@ -1,7 +1,7 @@
 """The command line: `emjax demo` and `emjax fit`.
 
-Every failure is one sentence on stderr and exit status 2; after Ctrl-C what is finished is reported and written, and the
-exit status is 130. What a command needs is imported when it runs, so that `--help` and a mistyped option answer at once.
+Every failure is one sentence on stderr and exit status 2; after Ctrl-C what is finished is reported and written, and
+the exit status is 130. What a command needs is imported when it runs, so that `--help` and a typo answer at once.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 FAILED, INTERRUPTED = 2, 130
+_MOST_ROWS = 10**9  # of the demo, whose data are simulated at once: 16 GB
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,8 +62,8 @@ def _build_parser() -> _Parser:
 
 def _add_demo(commands: Any) -> None:
     text = (
-        "The article's problem as a Monte Carlo experiment: two regression lines, fitted to many simulated samples, with "
-        "bias, empirical SE and RMSE of every parameter, each with its Monte Carlo standard error."
+        "The article's problem as a Monte Carlo experiment: two regression lines, fitted to many simulated samples, "
+        "with bias, empirical SE and RMSE of every parameter, each with its Monte Carlo standard error."
     )
     demo = commands.add_parser("demo", help="a Monte Carlo experiment: bias and standard errors", description=text)
     add = demo.add_argument
@@ -80,8 +81,8 @@ def _add_demo(commands: Any) -> None:
 
 def _add_fit(commands: Any) -> None:
     text = (
-        "Fit a mixture of linear regressions to a CSV file, one per group: a row per group and component with the status "
-        "and the log-likelihood (nats). A group that cannot be fitted has its reason in its row and harms no other."
+        "Fit a mixture of linear regressions to a CSV file, one per group: a row per group and component with the "
+        "status and log-likelihood (nats). A group that cannot be fitted has its reason in its row and harms no other."
     )
     fit = commands.add_parser("fit", help="fit a CSV file, one mixture per group", description=text)
     add = fit.add_argument
@@ -137,6 +138,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     if arguments.start == "truth" and arguments.restarts not in (None, 1):
         return _fail("--restarts with --start truth: every restart would be the same; leave --restarts out")
+    if arguments.n * arguments.replicates > _MOST_ROWS:
+        return _fail(f"--n times --replicates is more than {_MOST_ROWS:,} rows; use fewer, or several runs and seeds")
     folder = files.prepare_folder(arguments.out)
     try:
         require("matplotlib", "plots")
@@ -181,17 +184,17 @@ def _fit(arguments: argparse.Namespace) -> int:
     groups = frames.build_groups(table, arguments.formula, arguments.by, arguments.drop_missing)
     if groups.dropped:
         print(f"emjax: {groups.dropped:,} of {len(table):,} rows with missing values left out", file=sys.stderr)
-    with progress.Reporter(len(groups.data), "groups") as reporter:
+    with progress.Reporter(len(groups.data)) as reporter:
         fits = _fit_groups(arguments, groups, reporter)
     result = frames.fits_table(fits, groups)
     if out is None:
-        print(result.to_string(index=False, max_colwidth=None, na_rep="", float_format=lambda value: f"{value:.6g}"))
+        print(frames.print_table(result))
     else:
         files.write_text(out, result.to_csv(index=False, lineterminator="\n"))
         print(f"Written to {out}: {len(result):,} rows")
     counts = ", ".join(f"{count:,} {name}" for name, count in fits.status_counts().items() if count)
-    print(f"emjax: {len(fits):,} of {len(groups.data):,} groups: {counts}", file=sys.stderr)
-    return _ending(fits, len(groups.data), "groups")
+    print(f"emjax: {len(fits):,} of {len(groups.data):,} fits: {counts}", file=sys.stderr)
+    return _ending(fits, len(groups.data), "fits")
 
 
 def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> Any:

@@ -54,8 +54,8 @@ def as_numbers(table: Any, name: str, formula: str, response: bool) -> Any:
     levels = column.nunique()
     if levels > _MAX_LEVELS:
         raise DataError(
-            f"column '{name}' is text with {levels:,} different values (the first is '{column.iloc[row]}'); a covariate "
-            f"of text may have {_MAX_LEVELS} at most; leave it out or group its values"
+            f"column '{name}' is text with {levels:,} different values (the first is '{column.iloc[row]}'); a "
+            f"covariate of text may have {_MAX_LEVELS} at most; leave it out or group its values"
         )
     return column
 
@@ -77,7 +77,7 @@ def group_labels(table: Any, by: str) -> NDArray[np.str_]:
     empty = column.isna().to_numpy()
     if empty.any():
         raise DataError(
-            f"column '{by}' has no group in {int(empty.sum()):,} rows (the first is row {int(np.argmax(empty)) + 1} below "
-            f"the header); fill them in or drop those rows (--drop-missing)"
+            f"column '{by}' has no group in {int(empty.sum()):,} rows (the first is row {int(np.argmax(empty)) + 1} "
+            f"below the header); fill them in or drop those rows (--drop-missing)"
         )
     return column.astype(str).to_numpy(dtype=str)

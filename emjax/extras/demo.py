@@ -47,7 +47,7 @@ class Design:
         variance = np.mean(self.truth[:, 3] ** 2)
         spread = _LARGEST_X**2 / 12
         intercept = variance / rows * (1 + (_LARGEST_X / 2) ** 2 / spread)
-        return np.sqrt([0.25 / self.n, intercept, variance / rows / spread, variance / rows / 2])
+        return np.sqrt(np.array([0.25 / self.n, intercept, variance / rows / spread, variance / rows / 2]))
 
 
 class Experiment(NamedTuple):
@@ -67,7 +67,7 @@ class Experiment(NamedTuple):
 
 
 def simulate(design: Design) -> Data:
-    """The replicates' data: y (D, n), x (D, n, 1). Deterministic in `seed`; the first replicates of more are the same."""
+    """The replicates' data: y (D, n), x (D, n, 1). Deterministic in `seed`; more replicates change none."""
     shape = (design.replicates, design.n)
     # One stream a variable, each filled replicate by replicate: that is what makes the first ones independent of D.
     covariate, component, error = (np.random.default_rng(s) for s in np.random.SeedSequence(design.seed).spawn(3))

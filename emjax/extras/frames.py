@@ -12,6 +12,8 @@ from emjax.extras.optional import require
 from emjax.inference import order_by, permute
 
 _RESERVED = ("component", "weight", "scale", "log_likelihood", "n", "status", "flags", "reason")
+# A covariate is named as collinear where this share of its length or less is left beside those before it.
+_DEPENDENT = 1e-6
 _NOT_FINITE = Problem.RESPONSE_NOT_FINITE | Problem.COVARIATE_NOT_FINITE
 
 
@@ -190,27 +192,51 @@ def fits_table(fits: Fits, groups: Groups) -> Any:
         columns[f"coef_{coefficient}"] = params.family.coefficients[..., j].ravel()
     columns["scale"] = params.family.scale.ravel()
     columns["log_likelihood"] = each(fits.log_likelihood)
-    columns["n"] = each(fits.n_observations)
+    columns["n"] = each([len(groups.data[i].y) for i in fits.positions])
     columns["status"] = each([Status(status).name for status in fits.status])
     columns["flags"] = each([flag_names(flags) for flags in fits.flags])
     columns["reason"] = each(
-        [
-            reason(status, problems, groups.missing[i])
-            for i, status, problems in zip(fits.positions, fits.status, fits.problems)
-        ]
+        [reason(status, problems, groups, i) for i, status, problems in zip(fits.positions, fits.status, fits.problems)]
     )
     return pandas.DataFrame(columns)
 
 
-def reason(status: int, problems: int, missing: str = "") -> str:
-    """Why a fit is not CONVERGED, in a sentence, with the columns of `missing` where the data are the reason."""
+def print_table(table: Any) -> str:
+    """The table of `fits_table` as aligned text, reasons to the left, six significant digits."""
+    width = int(table["reason"].str.len().max())
+    shown = table.assign(reason=table["reason"].str.ljust(width))
+    text = shown.to_string(index=False, max_colwidth=None, float_format=lambda value: f"{value:.6g}")
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def reason(status: int, problems: int, groups: Groups, position: int) -> str:
+    """Why the fit of dataset `position` is not CONVERGED, in a sentence that names the columns to blame, or ""."""
     if status == Status.CONVERGED:
         return ""
     if status != Status.INVALID_DATA:
         return Status(status).message
-    found = Problem(int(problems))
+    missing, found = groups.missing[position], Problem(int(problems))
     rest = (found & ~_NOT_FINITE if missing else found).describe()
+    blamed = _blamed(groups, position, found)
+    rest += f" ({', '.join(blamed)})" if blamed else ""
     return "; ".join(text for text in (missing, rest) if text) or Status.INVALID_DATA.message
+
+
+def _blamed(groups: Groups, position: int, problems: Problem) -> list[str]:
+    """The covariates that are constant in this dataset or follow from those before them."""
+    x = groups.data[position].x
+    if x is None:
+        return []
+    names = groups.coefficients[int(groups.intercept) :]
+    x = np.asarray(x)
+    bad = np.zeros(x.shape[1], dtype=bool)
+    if problems & Problem.CONSTANT_COVARIATE:
+        bad |= np.ptp(x, axis=0) == 0
+    elif problems & Problem.COLLINEAR and len(x) >= x.shape[1]:
+        centred = x - x.mean(axis=0) if groups.intercept else x
+        length = np.linalg.norm(centred, axis=0)
+        bad |= np.abs(np.diag(np.linalg.qr(centred / np.where(length > 0, length, 1.0), mode="r"))) < _DEPENDENT
+    return [name for name, blame in zip(names, bad) if blame]
 
 
 def flag_names(flags: int) -> str:

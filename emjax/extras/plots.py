@@ -12,8 +12,10 @@ from emjax.extras.optional import require
 
 _COLOURS = ("#2a6f97", "#d1495b")
 _INK = "#333333"
-# The part of the estimates that a panel shows; the rest is counted in its corner, not squeezed in.
-_SHOWN = 99.8
+# A panel shows the median and this many (robust) standard deviations either side; what lies further is counted in its
+# corner, so that one estimate gone astray does not squeeze the others into a single bar.
+_REACH = 5.0
+_BINS = 40
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:
@@ -27,7 +29,9 @@ def save_experiment(experiment: Experiment, path: Path) -> None:
         for j, name in enumerate(COORDINATES):
             values = experiment.estimates[experiment.valid, component, j]
             axis = axes[component, j]
-            _panel(axis, values, float(experiment.design.truth[component, j]), _COLOURS[component])
+            # Estimated weights lie near multiples of 1 / n: bars of another width would alternate between one and two.
+            lattice = 1 / experiment.design.n if name == "weight" else 0.0
+            _panel(axis, values, float(experiment.design.truth[component, j]), _COLOURS[component], lattice)
             axis.set_xlabel(f"{name} {component + 1}", color=_INK)
             measure = experiment.measures["bias"]
             _note(axis, measure.estimate[component, j], measure.mcse[component, j])
@@ -47,22 +51,35 @@ def save_experiment(experiment: Experiment, path: Path) -> None:
         ) from None
 
 
-def _panel(axis: Any, values: NDArray[np.float64], truth: float, colour: str) -> None:
+def _panel(axis: Any, values: NDArray[np.float64], truth: float, colour: str, lattice: float) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=_INK, labelsize=9)
     if len(values):
-        low, high = np.percentile(values, [50 - _SHOWN / 2, 50 + _SHOWN / 2])
-        low, high = min(low, truth), max(high, truth)
-        if high <= low:
-            low, high = truth - 0.5, truth + 0.5
-        inside = values[(values >= low) & (values <= high)]
-        axis.hist(inside, bins=min(60, 5 + len(values) // 20), range=(low, high), color=colour, alpha=0.75)
+        edges = _edges(values, truth, lattice)
+        inside = (values >= edges[0]) & (values <= edges[-1])
+        axis.hist(values[inside], bins=edges, color=colour, alpha=0.75)
         axis.axvline(float(np.mean(values)), color=_INK, linewidth=1.2, linestyle=(0, (4, 3)), label="mean estimate")
-        outside = len(values) - len(inside)
+        outside = int(np.sum(~inside))
         if outside:
             axis.text(0.98, 0.97, f"{outside:,} outside", transform=axis.transAxes, ha="right", va="top", fontsize=8)
     axis.axvline(truth, color="black", linewidth=1.6, label="truth")
     axis.locator_params(axis="x", nbins=5)
+
+
+def _edges(values: NDArray[np.float64], truth: float, lattice: float) -> NDArray[np.float64]:
+    """Bar edges over the estimates and the truth, a whole number of lattice steps wide where there is a lattice."""
+    lower, middle, upper = np.percentile(values, [25, 50, 75])
+    reach = _REACH * (upper - lower) / 1.349
+    low = min(max(middle - reach, values.min()), truth)
+    high = max(min(middle + reach, values.max()), truth)
+    if high <= low:
+        low, high = truth - 0.5, truth + 0.5
+    width = (high - low) / min(_BINS, 5 + len(values) // 20)
+    if not lattice:
+        return np.arange(low, high + 1.5 * width, width)
+    width = lattice * max(1, round(width / lattice))
+    low = lattice * (np.floor(low / lattice) - 0.5)
+    return np.arange(low, high + width, width)
 
 
 def _note(axis: Any, bias: float, error: float) -> None:

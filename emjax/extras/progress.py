@@ -1,4 +1,4 @@
-"""Progress of a batch: a bar on a terminal, plain lines at intervals anywhere else (a log, a pipe, a notebook's cell)."""
+"""Progress of a batch: a bar on a terminal, plain lines at intervals anywhere else (a log, a pipe)."""
 
 import sys
 from time import monotonic
@@ -32,7 +32,7 @@ class Reporter:
             return None
 
     def __call__(self, progress: Any) -> None:
-        """Show one record of `done, total, fits_per_second, seconds_left, converged` (a share) and `work_efficiency`."""
+        """Show one `Advance` record of the engine; its `converged` is a share."""
         if self._bar is None:
             self._line(progress)
             return
@@ -45,7 +45,8 @@ class Reporter:
         if now - self._last < self._interval and progress.done < progress.total:
             return
         self._last = now
-        rate = f"{progress.fits_per_second:,.0f} {self._unit}/s, {_duration(progress.seconds_left)} left"
+        speed = progress.fits_per_second
+        rate = f"{speed:,.{0 if speed >= 10 else 1}f} {self._unit}/s, {_duration(progress.seconds_left)} left"
         line = f"{progress.done:,} of {progress.total:,} {self._unit}, {rate}, {_details(progress)}"
         print(line, file=self._stream, flush=True)
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable
 from io import StringIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def describe_design(experiment: Experiment) -> str:
 
 
 def describe_results(experiment: Experiment, seconds: float) -> str:
-    """The whole report: measures with their Monte Carlo SEs, the denominator, labels, statuses, flags, work and time."""
+    """The whole report: measures with Monte Carlo SEs, the denominator, labels, statuses, flags, work and time."""
     parts = [
         describe_design(experiment),
         _table(experiment),
@@ -61,7 +62,8 @@ def _with_error(estimate: float, error: float) -> str:
     """An estimate with the digits that its Monte Carlo SE leaves it: two of the SE."""
     if not np.isfinite(estimate):
         return "not available"
-    digits = 4 if not (np.isfinite(error) and error > 0) else int(np.clip(1 - np.floor(np.log10(error)), 0, 9))
+    digits = 4 if not (np.isfinite(error) and error > 0) else int(np.clip(1 - np.floor(np.log10(error)), 0, 6))
+    estimate = round(float(estimate), digits) + 0.0  # adding 0 takes the sign from a rounded -0
     return f"{estimate:.{digits}f} ({error:.{digits}f})"
 
 
@@ -70,17 +72,18 @@ def _denominator(experiment: Experiment) -> str:
     names = ", ".join(status.name for status in ELIGIBLE)
     left = finished - used
     others = (
-        f"The other {left:,} are not measured, not redrawn and not hidden: they are counted below by status and stay in "
-        "estimates.csv."
+        f"The other {left:,} are not measured, not redrawn and not hidden: they are counted below by status and stay "
+        "in estimates.csv."
         if left
         else "None was left out and none was redrawn."
     )
     share = f" ({100 * experiment.slope_order_differs / used:.2f} %)" if used else ""
-    return (
-        f"Denominator: {used:,} of {finished:,} replicates, those with a valid fit (status {names}). {others}\n"
-        f"Labels: aligned after the fits by distance to the truth (each coordinate in units of its standard error with known "
-        f"components); ordering by slope disagrees in {experiment.slope_order_differs:,} of {used:,}{share}."
+    denominator = f"Denominator: {used:,} of {finished:,} replicates, those with a valid fit (status {names}). {others}"
+    labels = (
+        "Labels: aligned after the fits by distance to the truth (each coordinate in units of its standard error with "
+        f"known components); ordering by slope disagrees in {experiment.slope_order_differs:,} of {used:,}{share}."
     )
+    return "\n".join(fill(text, 115, subsequent_indent="  ") for text in (denominator, labels))
 
 
 def _counts(experiment: Experiment) -> str:
@@ -97,8 +100,8 @@ def _counts(experiment: Experiment) -> str:
 def _work(experiment: Experiment, seconds: float) -> str:
     datasets, lanes = experiment.fits.restarts.status.shape
     return (
-        f"{seconds:.1f} s for {datasets:,} replicates ({datasets / seconds:,.0f} per second, {datasets * lanes / seconds:,.0f} "
-        f"restarts per second, compilation included), work efficiency {experiment.fits.work_efficiency:.2f}"
+        f"{seconds:.1f} s for {datasets:,} replicates (compilation included; {datasets / seconds:,.0f} replicates/s, "
+        f"{datasets * lanes / seconds:,.0f} fits/s, one a start), work efficiency {experiment.fits.work_efficiency:.2f}"
     )
 
 

@@ -9,33 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base.registry import register
-from emjax.base import coordinates, numerics
+from emjax.base import covariances as covariance_forms
+from emjax.base import design, numerics, priors
+from emjax.base.covariances import CovarianceForm
+from emjax.base.priors import NormalInverseWishart
 from emjax.base.records import Array, Data
+from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError, Flag, Problem
 
 HIGHEST = jax.lax.Precision.HIGHEST
-VARIANCE_FLOOR = 4.0  # times eps squared, prepared units: keeps a collapsed variance positive, never binds otherwise
-COLLINEAR = 1e3  # times eps: a column whose unexplained share of variance is below this is collinear
-FORMS = {
-    "full": ("full", False),
-    "diagonal": ("diagonal", False),
-    "spherical": ("spherical", False),
-    "tied": ("full", True),
-    "tied-diagonal": ("diagonal", True),
-    "tied-spherical": ("spherical", True),
-}
-MCLUST = {
-    "VVV": "full",
-    "VVI": "diagonal",
-    "VII": "spherical",
-    "V": "spherical",
-    "EEE": "tied",
-    "EEI": "tied-diagonal",
-    "EII": "tied-spherical",
-    "E": "tied-spherical",
-}
 
 
 @register
@@ -52,21 +35,6 @@ class GaussianStatistics(NamedTuple):
     total: Array
     first: Array
     second: Array
-
-
-@register
-class NormalInverseWishart(NamedTuple):
-    """Conjugate prior, a density in (mean, Sigma): Sigma ~ IW(degrees, scale), mean ~ N(mean, Sigma / strength).
-
-    Diagonal: each variance ~ IG(degrees / 2, scale_jj / 2); spherical: the one variance ~ IG(degrees / 2, s / 2) with s
-    the mean of scale's diagonal. Tied forms share one draw. In the user's units; a field left at None is set from the
-    data as in Fraley & Raftery (2007, Journal of Classification 24): the mean of y, d + 2, var(y) / K^(2 / d).
-    """
-
-    mean: Array | None = None
-    strength: Array | float = 0.01
-    degrees: Array | float | None = None
-    scale: Array | None = None
 
 
 class GaussianData(NamedTuple):
@@ -94,21 +62,12 @@ class Gaussian:
     blocks = GaussianParams
 
     def __post_init__(self) -> None:
-        name = MCLUST.get(self.covariance, self.covariance)
-        if name not in FORMS:
-            known = ", ".join([*FORMS, *MCLUST])
-            raise DataError(f"Gaussian(covariance={self.covariance!r}) is not known: use one of {known}.")
-        object.__setattr__(self, "covariance", name)
+        object.__setattr__(self, "covariance", covariance_forms.canonical_name(self.covariance))
 
     @property
-    def form(self) -> str:
-        """full, diagonal or spherical."""
-        return FORMS[self.covariance][0]
-
-    @property
-    def tied(self) -> bool:
-        """One covariance matrix for all components."""
-        return FORMS[self.covariance][1]
+    def form(self) -> CovarianceForm:
+        """What is free in the covariances."""
+        return CovarianceForm.of(self.covariance)
 
     def check(self, data: Data) -> None:
         """y must be (n,) or (n, d); covariates have no place here."""
@@ -128,23 +87,20 @@ class Gaussian:
         bad = ~jnp.isfinite(y)
         problem = jnp.where(jnp.any(bad & used[None, :]), Problem.RESPONSE_NOT_FINITE, 0)
         y = jnp.where(bad | ~used[None, :], 0.0, y)
-        eps, tiny = jnp.finfo(y.dtype).eps, jnp.finfo(y.dtype).tiny
-        total = jnp.maximum(jnp.sum(weight), tiny)
+        total = design.total_weight(weight)
         mean = (y @ weight) / total
         y = jnp.where(used[None, :], y - mean[:, None], 0.0)
-        variance = (y**2 @ weight) / total
-        constant = variance <= (16.0 * eps * mean) ** 2
+        deviation, constant = design.unit_of((y**2 @ weight) / total, mean)
         problem |= jnp.where(jnp.any(constant), Problem.CONSTANT_RESPONSE, 0)
-        deviation = jnp.where(constant, 1.0, jnp.sqrt(variance))
         unit = deviation
-        if self.form == "spherical":
+        if self.form.shape == "spherical":
             unit = jnp.broadcast_to(jnp.sqrt(jnp.mean(deviation**2)), deviation.shape)
         y = y / unit[:, None]
         scatter = jnp.matmul(y * weight[None, :], y.T, precision=HIGHEST) / total
-        if self.form == "full":
+        if self.form.shape == "full":
             pivots = jnp.diagonal(numerics.cholesky(scatter)) ** 2
-            collinear = jnp.any(pivots < COLLINEAR * eps * jnp.diagonal(scatter)) & ~jnp.any(constant)
-            problem |= jnp.where(collinear, Problem.COLLINEAR, 0)
+            limit = design.COLLINEAR * jnp.finfo(y.dtype).eps * jnp.diagonal(scatter)
+            problem |= jnp.where(jnp.any(pivots < limit) & ~jnp.any(constant), Problem.COLLINEAR, 0)
         prepared = GaussianData(y, mean, unit, deviation / unit, None, None)
         if prior is not None:
             prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, scatter, n_components))
@@ -178,29 +134,8 @@ class Gaussian:
 
     # --- the EM step ------------------------------------------------------------------------------------------------
 
-    def _factor(self, covariances: Array) -> Array:
-        """Lower Cholesky factors (K, d, d)."""
-        if self.form == "full":
-            return numerics.cholesky(covariances)
-        d = covariances.shape[-1]
-        return jnp.sqrt(covariances) * jnp.eye(d, dtype=covariances.dtype)[None, :, :]
-
     def _whiten(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array]:
-        """z = L_k^-1 (y - mean_k), (K, d, n), and log det L_k, (K,)."""
-        away = prepared.y[None, :, :] - params.means[:, :, None]
-        if self.form != "full":
-            deviation = jnp.sqrt(jnp.diagonal(params.covariances, axis1=1, axis2=2))
-            return away / deviation[:, :, None], jnp.sum(jnp.log(deviation), axis=1)
-        factor = numerics.cholesky(params.covariances)
-        log_det = 0.5 * numerics.log_determinant(factor)
-        d = away.shape[1]
-        if d > numerics.UNROLL:
-            return numerics.multiply(numerics.inverse_lower(factor), away), log_det
-        rows: list[Array] = []
-        for i in range(d):
-            inner = sum((factor[:, i, j, None] * rows[j] for j in range(i)), jnp.zeros_like(away[:, i]))
-            rows.append((away[:, i] - inner) * (1.0 / factor[:, i, i])[:, None])
-        return jnp.stack(rows, axis=1), log_det
+        return self.form.whiten(params.covariances, prepared.y[None, :, :] - params.means[:, :, None])
 
     def log_prob(self, params: GaussianParams, prepared: GaussianData) -> Array:
         """(K, n), nats."""
@@ -213,11 +148,7 @@ class Gaussian:
         """In whitened residuals, which `log_prob` already made."""
         z, _ = self._whiten(params, prepared)
         weighted = resp[:, None, :] * z
-        if self.form == "full":
-            pairs = numerics.packed_indices(z.shape[1])
-            second = jnp.stack([jnp.sum(weighted[:, i] * z[:, j], axis=1) for i, j in pairs], axis=1)
-        else:
-            second = jnp.sum(weighted * z, axis=2)
+        second = self.form.products(weighted, z)
         return GaussianStatistics(jnp.sum(resp, axis=1), jnp.sum(weighted, axis=2), second)
 
     def maximize(
@@ -225,13 +156,12 @@ class Gaussian:
     ) -> GaussianParams:
         """Weighted moments, or the posterior mode under the conjugate prior."""
         tiny = jnp.finfo(prepared.y.dtype).tiny
-        d = prepared.y.shape[0]
         total, prior, fixed = statistics.total, prepared.prior, prepared.fixed
-        factor = self._factor(params.covariances)
+        factor = self.form.factor(params.covariances)
         safe = jnp.maximum(total, tiny)[:, None]
         shift = numerics.apply(factor, statistics.first / safe)
         average = params.means + shift
-        second = self._second(statistics, factor, d)
+        second = self.form.colour(statistics.second, factor)
         scatter = second - (safe * shift)[:, :, None] * shift[:, None, :]
         means, rows = average, total
         if prior is not None:
@@ -246,40 +176,10 @@ class Gaussian:
         if prior is not None:
             pull = means - prior.mean[None, :]
             scatter = scatter + prior.strength * pull[:, :, None] * pull[:, None, :]
-        covariances = self._covariances(scatter, rows, prior)
+        covariances = self.form.estimate(scatter, rows, prior)
         if fixed is not None and fixed.covariances is not None:
             covariances = fixed.covariances
         return GaussianParams(means, covariances)
-
-    def _second(self, statistics: GaussianStatistics, factor: Array, d: int) -> Array:
-        """Scatter about the current means in prepared units, (K, d, d)."""
-        if self.form == "full":
-            white = numerics.unpack_symmetric(statistics.second, d)
-        else:
-            white = statistics.second[:, :, None] * jnp.eye(d, dtype=factor.dtype)[None, :, :]
-        return numerics.multiply(numerics.multiply(factor, white), jnp.swapaxes(factor, 1, 2))
-
-    def _covariances(self, scatter: Array, rows: Array, prior: Any) -> Array:
-        """(K, d, d) from the scatter of each component about its mean; `rows` counts the prior on the mean as one."""
-        n_components, d = scatter.shape[0], scatter.shape[1]
-        identity = jnp.eye(d, dtype=scatter.dtype)
-        tiny, eps = jnp.finfo(scatter.dtype).tiny, jnp.finfo(scatter.dtype).eps
-        if self.tied:
-            scatter, rows = jnp.sum(scatter, axis=0, keepdims=True), jnp.sum(rows, keepdims=True)
-        extra = 0.0 if prior is None else prior.degrees + (d + 1.0 if self.form == "full" else 2.0)
-        if self.form == "spherical":
-            squares = jnp.trace(scatter, axis1=1, axis2=2)
-            if prior is not None:
-                squares = squares + jnp.trace(prior.scale) / d
-            scatter, rows = (squares / jnp.maximum(d * rows + extra, tiny))[:, None, None] * identity[None, :, :], None
-        else:
-            if prior is not None:
-                scatter = scatter + prior.scale[None, :, :]
-            scatter = scatter / jnp.maximum(rows + extra, tiny)[:, None, None]
-        if self.form == "diagonal":
-            scatter = scatter * identity[None, :, :]
-        scatter = scatter + VARIANCE_FLOOR * eps**2 * identity[None, :, :]
-        return jnp.broadcast_to(scatter, (n_components, d, d))
 
     def initial(self, prepared: GaussianData, resp: Array, spread: Array) -> GaussianParams:
         """Weighted means at `resp`, one pooled covariance from the residuals weighted by `spread`."""
@@ -291,10 +191,10 @@ class Gaussian:
         away = prepared.y[None, :, :] - means[:, :, None]
         scatter = jnp.einsum("kn,kin,kjn->ij", spread, away, away, precision=HIGHEST)
         d = scatter.shape[0]
-        pooled = Gaussian("tied-" + self.form if self.form != "full" else "tied")
         total = jnp.maximum(jnp.sum(spread), eps)[None]
-        covariance = pooled._covariances(scatter[None], total, None) + eps * jnp.eye(d, dtype=resp.dtype)[None, :, :]
-        covariances = jnp.broadcast_to(covariance, (resp.shape[0], d, d))
+        pooled = CovarianceForm(self.form.shape, True).estimate(scatter[None], total)
+        pooled = pooled + eps * jnp.eye(d, dtype=resp.dtype)[None, :, :]
+        covariances = jnp.broadcast_to(pooled, (resp.shape[0], d, d))
         if prepared.fixed is not None and prepared.fixed.covariances is not None:
             covariances = prepared.fixed.covariances
         return GaussianParams(means, covariances)
@@ -310,49 +210,21 @@ class Gaussian:
         prior = prepared.prior
         if prior is None:
             return jnp.zeros((), prepared.y.dtype)
-        d = prepared.y.shape[0]
-        log_unit = jnp.sum(jnp.log(prepared.unit))
-        factor = self._factor(params.covariances)
-        log_det = numerics.log_determinant(factor)
-        white = numerics.apply(numerics.inverse_lower(factor), params.means - prior.mean[None, :])
-        normal = 0.5 * d * (jnp.log(prior.strength) - numerics.LOG_2PI) - 0.5 * log_det - log_unit
-        normal = normal - 0.5 * prior.strength * jnp.sum(white**2, axis=1)
-        density = self._log_prior_covariance(params.covariances, factor, log_det, prior, prepared.unit)
-        return jnp.sum(normal) + (density[0] if self.tied else jnp.sum(density))
-
-    def _log_prior_covariance(self, covariances: Array, factor: Array, log_det: Array, prior: Any, unit: Array) -> Array:
-        """(K,): inverse Wishart, or inverse gammas for the diagonal and spherical forms; per user's units."""
-        d, nu = covariances.shape[-1], prior.degrees
-        log_unit = jnp.log(unit)
-        if self.form == "full":
-            inverse = numerics.inverse_lower(factor)
-            trace = jnp.sum(inverse * numerics.multiply(inverse, prior.scale[None, :, :]), axis=(1, 2))
-            log_scale = numerics.log_determinant(numerics.cholesky(prior.scale))
-            steps = 0.5 * (nu - jnp.arange(d, dtype=nu.dtype))
-            constant = 0.5 * nu * (log_scale - d * jnp.log(2.0)) - jnp.sum(jax.lax.lgamma(steps))
-            constant = constant - 0.25 * d * (d - 1) * jnp.log(jnp.pi) - (d + 1.0) * jnp.sum(log_unit)
-            return constant - 0.5 * (nu + d + 1.0) * log_det - 0.5 * trace
-        variance = jnp.diagonal(covariances, axis1=1, axis2=2)
-        half_scale = 0.5 * jnp.diagonal(prior.scale)
-        if self.form == "spherical":
-            variance, log_unit = variance[:, :1], log_unit[:1]
-            half_scale = jnp.mean(half_scale)[None]
-        gamma = 0.5 * nu * jnp.log(half_scale)[None, :] - (0.5 * nu + 1.0) * jnp.log(variance)
-        gamma = gamma - half_scale[None, :] / variance - jax.lax.lgamma(0.5 * nu) - 2.0 * log_unit[None, :]
-        return jnp.sum(gamma, axis=1)
+        factor = self.form.factor(params.covariances) / jnp.sqrt(prior.strength)
+        normal = priors.log_normal(params.means - prior.mean[None, :], factor) - jnp.sum(jnp.log(prepared.unit))
+        return jnp.sum(normal) + self.form.log_prior(params.covariances, prior, prepared.unit)
 
     def flags(
         self, params: GaussianParams, statistics: GaussianStatistics, prepared: GaussianData, degeneracy: Degeneracy
     ) -> Array:
         """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance."""
         n_components, d = params.means.shape
-        of_shape = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.form]
         min_rows = d + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
-        few = jnp.min(statistics.total) < degeneracy.suspect_rows * (d + of_shape)
+        few = jnp.min(statistics.total) < degeneracy.suspect_rows * (d + self.form.size(d))
         suspect = few if n_components > 1 else jnp.zeros((), bool)
         collapsed = jnp.zeros((), bool)
-        if n_components > 1 and not self.tied:
-            smallest, largest = self._extreme_scales(params, prepared)
+        if n_components > 1 and not self.form.tied:
+            smallest, largest = self.form.extreme_scales(params.covariances, prepared.deviation)
             if degeneracy.relative_to == "data":
                 largest = jnp.ones_like(largest)
             ratio = smallest / largest
@@ -360,16 +232,6 @@ class Gaussian:
             if degeneracy.relative_to == "components":
                 suspect |= ratio < degeneracy.suspect_scale_ratio
         return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
-
-    def _extreme_scales(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array]:
-        """Smallest and largest square root of a covariance eigenvalue over components, in sd-scaled coordinates."""
-        if self.form != "full":
-            scale = jnp.sqrt(jnp.diagonal(params.covariances, axis1=1, axis2=2)) / prepared.deviation[None, :]
-            return jnp.min(scale), jnp.max(scale)
-        inverse = numerics.inverse_lower(numerics.cholesky(params.covariances))
-        precision = numerics.multiply(jnp.swapaxes(inverse, 1, 2), inverse)
-        smallest = 1.0 / jnp.max(numerics.largest_eigenvalue(precision))
-        return jnp.sqrt(smallest), jnp.sqrt(jnp.max(numerics.largest_eigenvalue(params.covariances)))
 
     def relabel(self, params: GaussianParams, permutation: Array) -> GaussianParams:
         """Component k of the result is component permutation[k] of `params`."""
@@ -380,13 +242,13 @@ class Gaussian:
     def component_of_free(self, prepared: GaussianData, n_components: int) -> tuple[int, ...]:
         """Means component by component, then covariances."""
         d = prepared.y.shape[0]
-        of_shape = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.form]
         fixed = prepared.fixed or GaussianParams(None, None)  # type: ignore[arg-type]
         owners: list[int] = []
         if fixed.means is None:
             owners += [k for k in range(n_components) for _ in range(d)]
         if fixed.covariances is None:
-            owners += [-1] * of_shape if self.tied else [k for k in range(n_components) for _ in range(of_shape)]
+            size = self.form.size(d)
+            owners += [-1] * size if self.form.tied else [k for k in range(n_components) for _ in range(size)]
         return tuple(owners)
 
     def n_free(self, prepared: GaussianData, n_components: int) -> int:
@@ -400,13 +262,7 @@ class Gaussian:
         if fixed.means is None:
             parts.append(params.means.reshape(-1))
         if fixed.covariances is None:
-            covariances = params.covariances[:1] if self.tied else params.covariances
-            if self.form == "full":
-                free = coordinates.covariances_to_free(covariances)
-            else:
-                free = 0.5 * jnp.log(jnp.diagonal(covariances, axis1=1, axis2=2))
-                free = free[:, :1] if self.form == "spherical" else free
-            parts.append(free.reshape(-1))
+            parts.append(self.form.to_free(params.covariances))
         return jnp.concatenate(parts)
 
     def from_free(self, free: Array, prepared: GaussianData, n_components: int) -> GaussianParams:
@@ -417,12 +273,7 @@ class Gaussian:
         if means is None:
             means, free = free[: n_components * d].reshape(n_components, d), free[n_components * d :]
         if covariances is None:
-            rows = free.reshape(1 if self.tied else n_components, -1)
-            if self.form == "full":
-                covariances = coordinates.covariances_from_free(rows, d)
-            else:
-                covariances = jnp.exp(2.0 * rows)[:, :, None] * jnp.eye(d, dtype=free.dtype)[None, :, :]
-            covariances = jnp.broadcast_to(covariances, (n_components, d, d))
+            covariances = self.form.from_free(free, n_components, d)
         return GaussianParams(means, covariances)
 
     def to_user(self, params: GaussianParams, prepared: GaussianData) -> GaussianParams:
@@ -441,5 +292,5 @@ class Gaussian:
         """y (n, d), or (n,) where d = 1, given the component of each row."""
         d = params.means.shape[1]
         normal = jax.random.normal(key, (labels.shape[0], d), params.means.dtype)
-        y = params.means[labels] + numerics.apply(self._factor(params.covariances)[labels], normal)
+        y = params.means[labels] + numerics.apply(self.form.factor(params.covariances)[labels], normal)
         return y[:, 0] if d == 1 and jnp.ndim(data.y) == 1 else y

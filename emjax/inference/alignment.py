@@ -36,7 +36,8 @@ def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike =
     values, target = np.asarray(estimates, np.float64), np.asarray(truth, np.float64)
     if values.ndim != 3 or target.shape not in (values.shape, values.shape[1:]):
         raise DataError(
-            f"estimates has shape {values.shape} and truth {target.shape}; they must be (D, K, c) and (K, c) or (D, K, c)"
+            f"estimates has shape {values.shape} and truth {target.shape}; they must be (D, K, c) and (K, c) or "
+            "(D, K, c)"
         )
     n_components = values.shape[1]
     if n_components > _MAX_COMPONENTS:
@@ -47,7 +48,7 @@ def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike =
     size = np.broadcast_to(np.asarray(scale, np.float64), target.shape)
     if not np.all(size > 0):
         raise DataError("scale has a value that is not positive; it is the size of an error in each coordinate")
-    finite = np.isfinite(values).all(axis=(1, 2))
+    finite = np.all(np.isfinite(values), axis=(1, 2))
     clean = np.where(finite[:, None, None], values, 0.0)
     orders = np.array(list(arrangements(range(n_components))), dtype=np.intp)
     target, size = np.broadcast_to(target, values.shape), np.broadcast_to(size, values.shape)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from emjax.base.registry import register
-from emjax.base import coordinates, numerics
+from emjax.base import coordinates, numerics, priors
+from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior
+from emjax.base.registry import register
 from emjax.base.status import Flag, Problem
 
 AT_ZERO = 1e-8  # a probability this close to 0 or 1 is on the boundary
@@ -21,16 +21,6 @@ class WeightsParams(NamedTuple):
     """weights (K,), mixing probabilities."""
 
     weights: Array
-
-
-@register
-class Dirichlet(NamedTuple):
-    """Conjugate prior of the mixing weights: density proportional to prod_k weights_k^(concentration_k - 1).
-
-    concentration : a number or (K,), at least 1, so that its mode is inside the simplex.
-    """
-
-    concentration: Array | float
 
 
 class WeightsData(NamedTuple):
@@ -104,9 +94,7 @@ class MixingWeights:
         """Dirichlet log density in the weights, nats."""
         if prepared.prior is None:
             return jnp.zeros((), params.weights.dtype)
-        a = prepared.prior.concentration
-        powers = jnp.where(a == 1.0, 0.0, (a - 1.0) * jnp.log(params.weights))
-        return jnp.sum(powers) + jax.lax.lgamma(jnp.sum(a)) - jnp.sum(jax.lax.lgamma(a))
+        return priors.log_dirichlet(params.weights, prepared.prior.concentration)
 
     def flags(self, params: WeightsParams, prepared: WeightsData) -> Array:
         """BOUNDARY where a weight is at 0."""

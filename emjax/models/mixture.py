@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base.registry import register
 from emjax.base.protocols import Family, Model
 from emjax.base.records import Array, Data, Expectation, Prediction
+from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError, Problem
 from emjax.latent.mixing_weights import AT_ZERO, MixingWeights

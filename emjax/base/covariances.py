@@ -1,0 +1,162 @@
+"""Covariance matrices of K components in six forms: full, diagonal or spherical, each free or tied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from emjax.base import coordinates, numerics, priors
+from emjax.base.priors import NormalInverseWishart
+from emjax.base.records import Array
+from emjax.base.status import DataError
+
+VARIANCE_FLOOR = 4.0  # times eps squared, prepared units: keeps a collapsed variance positive, never binds otherwise
+NAMES = {
+    "full": ("full", False),
+    "diagonal": ("diagonal", False),
+    "spherical": ("spherical", False),
+    "tied": ("full", True),
+    "tied-diagonal": ("diagonal", True),
+    "tied-spherical": ("spherical", True),
+}
+MCLUST = {
+    "VVV": "full",
+    "VVI": "diagonal",
+    "VII": "spherical",
+    "V": "spherical",
+    "EEE": "tied",
+    "EEI": "tied-diagonal",
+    "EII": "tied-spherical",
+    "E": "tied-spherical",
+}
+
+
+def canonical_name(name: str) -> str:
+    """The form's name; mclust's letters are translated."""
+    found = MCLUST.get(name, name)
+    if found not in NAMES:
+        known = ", ".join([*NAMES, *MCLUST])
+        raise DataError(f"covariance={name!r} is not known: use one of {known}.")
+    return found
+
+
+@dataclass(frozen=True)
+class CovarianceForm:
+    """What is free in the covariance matrices (K, d, d). shape : "full", "diagonal", "spherical"; tied : one matrix."""
+
+    shape: str
+    tied: bool
+
+    @staticmethod
+    def of(name: str) -> CovarianceForm:
+        """From a form's name."""
+        return CovarianceForm(*NAMES[canonical_name(name)])
+
+    def size(self, d: int) -> int:
+        """Free parameters of one matrix."""
+        return {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.shape]
+
+    def factor(self, covariances: Array) -> Array:
+        """Lower Cholesky factors (K, d, d)."""
+        if self.shape == "full":
+            return numerics.cholesky(covariances)
+        return jnp.sqrt(covariances) * jnp.eye(covariances.shape[-1], dtype=covariances.dtype)[None, :, :]
+
+    def whiten(self, covariances: Array, away: Array) -> tuple[Array, Array]:
+        """z = L_k^-1 away, (K, d, n), and log det L_k, (K,)."""
+        if self.shape != "full":
+            deviation = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
+            return away * (1.0 / deviation)[:, :, None], jnp.sum(jnp.log(deviation), axis=1)
+        factor = numerics.cholesky(covariances)
+        log_det = 0.5 * numerics.log_determinant(factor)
+        d = away.shape[1]
+        if d > numerics.UNROLL:
+            return numerics.multiply(numerics.inverse_lower(factor), away), log_det
+        rows: list[Array] = []
+        for i in range(d):
+            inner = sum((factor[:, i, j, None] * rows[j] for j in range(i)), jnp.zeros_like(away[:, i]))
+            rows.append((away[:, i] - inner) * (1.0 / factor[:, i, i])[:, None])
+        return jnp.stack(rows, axis=1), log_det
+
+    def products(self, weighted: Array, z: Array) -> Array:
+        """Sums over rows of the products that this form needs: packed lower triangle (K, P), or the diagonal (K, d)."""
+        if self.shape == "full":
+            pairs = numerics.packed_indices(z.shape[1])
+            return jnp.stack([jnp.sum(weighted[:, i] * z[:, j], axis=1) for i, j in pairs], axis=1)
+        return jnp.sum(weighted * z, axis=2)
+
+    def colour(self, products: Array, factor: Array) -> Array:
+        """Scatter matrices (K, d, d) from products of whitened residuals: the inverse of `whiten`, both sides."""
+        d = factor.shape[-1]
+        if self.shape == "full":
+            white = numerics.unpack_symmetric(products, d)
+        else:
+            white = products[:, :, None] * jnp.eye(d, dtype=factor.dtype)[None, :, :]
+        return numerics.multiply(numerics.multiply(factor, white), jnp.swapaxes(factor, 1, 2))
+
+    def estimate(self, scatter: Array, rows: Array, prior: Any = None) -> Array:
+        """Covariances (K, d, d) that maximise the expected log-likelihood plus log prior.
+
+        scatter (K, d, d) about the means; rows (K,), where a prior on the mean counts as one more row.
+        """
+        n_components, d = scatter.shape[0], scatter.shape[1]
+        identity = jnp.eye(d, dtype=scatter.dtype)
+        tiny, eps = jnp.finfo(scatter.dtype).tiny, jnp.finfo(scatter.dtype).eps
+        if self.tied:
+            scatter, rows = jnp.sum(scatter, axis=0, keepdims=True), jnp.sum(rows, keepdims=True)
+        extra = 0.0 if prior is None else prior.degrees + (d + 1.0 if self.shape == "full" else 2.0)
+        if self.shape == "spherical":
+            squares = jnp.trace(scatter, axis1=1, axis2=2)
+            if prior is not None:
+                squares = squares + jnp.trace(prior.scale) / d
+            found = (squares / jnp.maximum(d * rows + extra, tiny))[:, None, None] * identity[None, :, :]
+        else:
+            if prior is not None:
+                scatter = scatter + prior.scale[None, :, :]
+            found = scatter / jnp.maximum(rows + extra, tiny)[:, None, None]
+            found = found if self.shape == "full" else found * identity[None, :, :]
+        found = found + VARIANCE_FLOOR * eps**2 * identity[None, :, :]
+        return jnp.broadcast_to(found, (n_components, d, d))
+
+    def log_prior(self, covariances: Array, prior: NormalInverseWishart, unit: Array) -> Array:
+        """Log density of the covariances per the user's units, prepared units of size `unit` (d,); once where tied."""
+        d = covariances.shape[-1]
+        if self.shape == "full":
+            density = priors.log_inverse_wishart(self.factor(covariances), prior.degrees, prior.scale)
+            density = density - (d + 1.0) * jnp.sum(jnp.log(unit))
+        else:
+            variance, scale = jnp.diagonal(covariances, axis1=1, axis2=2), jnp.diagonal(prior.scale)
+            if self.shape == "spherical":
+                variance, scale, unit = variance[:, :1], jnp.mean(scale)[None], unit[:1]
+            gamma = priors.log_inverse_gamma(variance, 0.5 * prior.degrees, 0.5 * scale[None, :])
+            density = jnp.sum(gamma - 2.0 * jnp.log(unit)[None, :], axis=1)
+        return density[0] if self.tied else jnp.sum(density)
+
+    def extreme_scales(self, covariances: Array, deviation: Array) -> tuple[Array, Array]:
+        """Smallest and largest square root of a covariance eigenvalue over components, columns scaled by `deviation`."""
+        if self.shape != "full":
+            scale = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2)) / deviation[None, :]
+            return jnp.min(scale), jnp.max(scale)
+        inverse = numerics.inverse_lower(numerics.cholesky(covariances))
+        precision = numerics.multiply(jnp.swapaxes(inverse, 1, 2), inverse)
+        smallest = 1.0 / jnp.max(numerics.largest_eigenvalue(precision))
+        return jnp.sqrt(smallest), jnp.sqrt(jnp.max(numerics.largest_eigenvalue(covariances)))
+
+    def to_free(self, covariances: Array) -> Array:
+        """Packed log-Cholesky factors, log standard deviations, or one log standard deviation a component; flat."""
+        covariances = covariances[:1] if self.tied else covariances
+        if self.shape == "full":
+            return coordinates.covariances_to_free(covariances).reshape(-1)
+        free = 0.5 * jnp.log(jnp.diagonal(covariances, axis1=1, axis2=2))
+        return (free[:, :1] if self.shape == "spherical" else free).reshape(-1)
+
+    def from_free(self, free: Array, n_components: int, d: int) -> Array:
+        """The inverse of `to_free`, (K, d, d)."""
+        rows = free.reshape(1 if self.tied else n_components, -1)
+        if self.shape == "full":
+            found = coordinates.covariances_from_free(rows, d)
+        else:
+            found = jnp.exp(2.0 * rows)[:, :, None] * jnp.eye(d, dtype=free.dtype)[None, :, :]
+        return jnp.broadcast_to(found, (n_components, d, d))

@@ -1,0 +1,106 @@
+"""Design matrices: cleaned, centred and scaled once per dataset, with what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emjax.base import numerics
+from emjax.base.records import Array, Data
+from emjax.base.status import Problem
+
+HIGHEST = jax.lax.Precision.HIGHEST
+RIDGE = 4.0  # times eps times the diagonal of X'RX: damps the step of a singular component, moves no fixed point
+COLLINEAR = 1e3  # times eps: a column whose unexplained share of variance is below this is collinear
+ROUNDING = 16.0  # times eps times the mean: a standard deviation below this is a constant column's rounding
+
+
+class Design(NamedTuple):
+    """Covariates in prepared units, rows last, and the affine map between user's and prepared coefficients.
+
+    For a response in units of `y_unit` about `y_mean`: user's coefficients = to_user @ prepared ones + shift.
+    """
+
+    x: Array  # (p, n), the row of ones first where there is an intercept
+    xx: Array  # (p (p + 1) / 2, n), products of the rows of x
+    to_user: Array  # (p, p)
+    to_prepared: Array  # (p, p)
+    shift: Array  # (p,)
+
+
+def clean(data: Data) -> tuple[Array, Array, Array, Array]:
+    """Response less offset, covariates with rows last, row weights; what is not finite becomes 0 and a problem bit."""
+    weight = jnp.asarray(data.weight, data.y.dtype)
+    used = weight > 0
+    y = data.y if data.offset is None else data.y - data.offset
+    x = jnp.zeros((0, y.shape[0]), y.dtype) if data.x is None else data.x.T
+    bad_y, bad_x = ~jnp.isfinite(y), ~jnp.isfinite(x)
+    problem = jnp.where(jnp.any(bad_y & used), Problem.RESPONSE_NOT_FINITE, 0)
+    problem |= jnp.where(jnp.any(bad_x & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
+    y = jnp.where(bad_y | ~used, 0.0, y)
+    x = jnp.where(bad_x | ~used[None, :], 0.0, x)
+    return y, x, weight, problem
+
+
+def total_weight(weight: Array) -> Array:
+    """Sum of the weights, kept off zero."""
+    return jnp.maximum(jnp.sum(weight), jnp.finfo(weight.dtype).tiny)
+
+
+def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
+    """Standard deviation, or 1 where it is nothing but rounding (then also True)."""
+    constant = mean_square <= (ROUNDING * jnp.finfo(mean_square.dtype).eps * mean) ** 2
+    return jnp.where(constant, 1.0, jnp.sqrt(mean_square)), constant
+
+
+def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Array) -> tuple[Design, Array]:
+    """The design of covariates (p, n) and `Problem` bits: constant or collinear columns."""
+    total = total_weight(weight)
+    x_mean = (x @ weight) / total if intercept else jnp.zeros(x.shape[0], x.dtype)
+    x = x - x_mean[:, None]
+    x_unit, constant = unit_of((x**2 @ weight) / total, x_mean)
+    x = x / x_unit[:, None]
+    if intercept:
+        x = jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
+    to_user, to_prepared, shift = _maps(intercept, y_mean, y_unit, x_mean, x_unit)
+    pairs = numerics.packed_indices(x.shape[0])
+    products = jnp.stack([x[i] * x[j] for i, j in pairs])
+    xx = jnp.matmul(x * weight[None, :], x.T, precision=HIGHEST) / total
+    pivots = jnp.diagonal(numerics.cholesky(xx)) ** 2
+    collinear = jnp.any(pivots < COLLINEAR * jnp.finfo(x.dtype).eps * jnp.diagonal(xx)) & ~jnp.any(constant)
+    problem = jnp.where(jnp.any(constant), Problem.CONSTANT_COVARIATE, 0)
+    problem |= jnp.where(collinear, Problem.COLLINEAR, 0)
+    return Design(x, products, to_user, to_prepared, shift), problem
+
+
+def _maps(intercept: bool, y_mean: Array, y_unit: Array, x_mean: Array, x_unit: Array) -> tuple[Array, Array, Array]:
+    """The affine map between user's and prepared coefficients, both ways."""
+    slopes, units = jnp.diag(y_unit / x_unit), jnp.diag(x_unit / y_unit)
+    if not intercept:
+        return slopes, units, jnp.zeros_like(x_mean)
+    column = jnp.zeros((x_mean.shape[0], 1), x_mean.dtype)
+
+    def bordered(corner: Array, row: Array, block: Array) -> Array:
+        first = jnp.concatenate([corner[None], row])[None, :]
+        return jnp.concatenate([first, jnp.concatenate([column, block], axis=1)])
+
+    to_user = bordered(y_unit, -y_unit * x_mean / x_unit, slopes)
+    to_prepared = bordered(1.0 / y_unit, x_mean / y_unit, units)
+    return to_user, to_prepared, jnp.concatenate([y_mean[None], jnp.zeros_like(x_mean)])
+
+
+def ridged(xx: Array) -> Array:
+    """Information matrices (..., p, p) kept off singularity."""
+    eps = jnp.finfo(xx.dtype).eps
+    diagonal = jnp.diagonal(xx, axis1=-2, axis2=-1)
+    lift = RIDGE * eps * diagonal + jnp.finfo(xx.dtype).tiny / eps
+    return xx + lift[..., None] * jnp.eye(xx.shape[-1], dtype=xx.dtype)
+
+
+def least_squares(design: Design, y: Array, weight: Array) -> Array:
+    """Coefficients (K, p) of weighted regressions of y (n,) with row weights (K, n)."""
+    xx = numerics.unpack_symmetric(jnp.matmul(weight, design.xx.T, precision=HIGHEST), design.x.shape[0])
+    xy = jnp.matmul(weight * y[None, :], design.x.T, precision=HIGHEST)
+    return numerics.solve_positive(ridged(xx), xy)

@@ -1,0 +1,91 @@
+"""What one chunk of datasets is given, what it gives back, and helpers that both halves of its work use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Data, Params
+from emjax.base.settings import Degeneracy, Stop
+from emjax.engine.certificate import Certificate
+from emjax.engine.choice import Landscape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a chunk needs to know beside its data."""
+
+    model: Model
+    stop: Stop
+    degeneracy: Degeneracy
+    restarts: int  # in one round
+    max_rounds: int  # rounds of restarts; 1 unless restarts="auto"
+    strategies: tuple[str, ...]  # empty where starts are given
+    precision: str
+    polish: bool
+    certify: bool | None  # None: where m <= certificate.DEFAULT_LIMIT
+    width: int
+
+    @property
+    def cap(self) -> int:
+        """Most restarts a dataset may get."""
+        return self.restarts * self.max_rounds
+
+
+class Chunk(NamedTuple):
+    """Input: `count` datasets, arrays with leading axis C (a multiple of the width)."""
+
+    data: Data
+    words: np.ndarray
+    count: int
+    root: np.ndarray
+    prior: Any
+    fixed: Any
+    starts: Params  # user's units, leading axis C, or None
+    spread: float  # of perturbed starts, free coordinates
+
+
+class ChunkFit(NamedTuple):
+    """Output, NumPy, leading axis `count`; the landscape (count, R)."""
+
+    params: Params
+    log_likelihood: np.ndarray
+    objective: np.ndarray
+    status: np.ndarray
+    flags: np.ndarray
+    problems: np.ndarray
+    iterations: np.ndarray
+    remaining: np.ndarray
+    landscape: Landscape
+    certificate: Certificate
+    n_free: int
+    useful: int  # lane-steps that advanced a lane
+    executed: int  # lane-steps taken, idle slots included
+
+
+class Counter:
+    """Lane-steps over all passes of a chunk."""
+
+    def __init__(self) -> None:
+        self.useful = 0
+        self.executed = 0
+
+    def add(self, lanes: Any, executed: Any) -> None:
+        self.useful += int(np.sum(np.asarray(lanes.iterations, np.int64)))
+        self.executed += int(executed)
+
+
+def padded(values: np.ndarray, size: int) -> np.ndarray:
+    room = np.zeros((size, *values.shape[1:]), values.dtype)
+    room[: len(values)] = values
+    return room
+
+
+def cast(tree: Any, dtype: str) -> Any:
+    """Floating leaves as `dtype`."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
