@@ -91,25 +91,11 @@ def _run_round(
 
 
 def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray) -> Params:
-    """Start parameters of the lanes, float64, padded to whole blocks; each strategy's lanes in one stage."""
+    """Start parameters of the lanes, float64, padded to whole blocks."""
     size = blocks.capacity_for(len(dataset), plan.width)
-    if not plan.strategies:
-        return stages.given_starts(
-            plan.model, plan.width, prepared, chunk.root, chunk.words, padded(dataset, size), padded(restart, size),
-            np.int32(len(dataset)), chunk.starts, np.float64(chunk.spread),
-        )  # fmt: skip
-    room: Params = None
-    for place, strategy in enumerate(plan.strategies):
-        lanes = np.flatnonzero(restart % len(plan.strategies) == place)
-        if len(lanes) == 0:
-            continue
-        part = blocks.capacity_for(len(lanes), plan.width)
-        made = stages.random_starts(
-            plan.model, plan.width, strategy, prepared, chunk.root, chunk.words,
-            padded(dataset[lanes], part), padded(restart[lanes], part), np.int32(len(lanes)),
-        )  # fmt: skip
-        made = jax.tree.map(lambda a: np.asarray(a)[: len(lanes)], made)  # noqa: B023 (called at once)
-        if room is None:
-            room = jax.tree.map(lambda a: np.zeros((size, *a.shape[1:]), a.dtype), made)
-        jax.tree.map(lambda all_, new: all_.__setitem__(lanes, new), room, made)  # noqa: B023
-    return room
+    lanes = padded(dataset, size), padded(restart, size), np.int32(len(dataset))
+    if plan.strategies:
+        return stages.random_starts(plan.model, plan.width, plan.strategies, prepared, chunk.root, chunk.words, *lanes)
+    return stages.given_starts(
+        plan.model, plan.width, prepared, chunk.root, chunk.words, *lanes, chunk.starts, np.float64(chunk.spread)
+    )

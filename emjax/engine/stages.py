@@ -20,11 +20,11 @@ def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count:
     return blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data)
 
 
-@partial(jax.jit, static_argnames=("model", "width", "strategy"))
+@partial(jax.jit, static_argnames=("model", "width", "strategies"))
 def random_starts(
     model: Model,
     width: int,
-    strategy: str,
+    strategies: tuple[str, ...],
     prepared: Any,
     root: Array,
     words: Array,
@@ -32,11 +32,11 @@ def random_starts(
     restart: Array,
     count: Array,
 ) -> Params:
-    """Start parameters of L lanes by one strategy, prepared units."""
+    """Start parameters of L lanes, prepared units; restarts rotate through the strategies."""
 
     def one(dataset: Array, restart: Array) -> Params:
         key = keys.restart_key(root, words[dataset], restart)
-        return starts.start(model, key, blocks.take(prepared, dataset), strategy)
+        return starts.start(model, key, blocks.take(prepared, dataset), strategies, restart % len(strategies))
 
     return blocks.map_blocks(one, width, count, dataset, restart)
 

@@ -14,102 +14,77 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.status import DataError
 
-STRATEGIES = ("random-partition", "elemental", "nearest", "k-means++")
+# Each strategy is three switches on one program, traced per lane: a program a strategy would compile four times as long.
+RULES = {
+    "random-partition": (True, False, False),
+    "elemental": (False, False, False),
+    "nearest": (False, False, True),
+    "k-means++": (False, True, True),
+}
 
 
-def start(model: Any, key: Array, prepared: Any, strategy: str) -> Params:
-    """Parameters to start from, prepared units, by the named strategy.
+def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], choice: Array) -> Params:
+    """Parameters to start from, prepared units, by strategy number `choice`.
 
     random-partition : each unit to a random component. elemental : each component fitted to a random subset of
-    `elemental` units, the scale that of all rows. nearest : each unit to the nearest of such components, then an M-step.
-    k-means++ : the same, each new subset drawn with probability proportional to the distance from the components so far
-    (Arthur & Vassilvitskii 2007). The scale is pooled in every start.
+    `elemental` units, the scale that of all rows. nearest : each unit to the nearest of such components, then an
+    M-step. k-means++ : the same, each new subset drawn with probability proportional to the distance from the
+    components so far (Arthur & Vassilvitskii 2007). The scale is pooled in every start.
     """
     if not hasattr(model, "initial"):
-        return model.start(key, prepared, strategy)
-    return _BY_NAME[strategy](model, key, prepared)
+        branches = [lambda key, prepared, name=name: model.start(key, prepared, name) for name in strategies]
+        return jax.lax.switch(choice, branches, key, prepared)
+    partition, far, assign = (jnp.array(column)[choice] for column in zip(*(RULES[name] for name in strategies)))
+    n_units, n_components = model.unit_weight(prepared).shape[0], model.n_components
+    uniform = jax.random.uniform(key, (n_components, n_units), jnp.float64, 1e-12, 1.0)
+    labels = (uniform[0] * n_components).astype(jnp.int32)
+    parts = _one_hot(labels, n_components)
+    subsets = _subsets(model, uniform, prepared, far)
+    resp = jnp.where(partition, parts, subsets)
+    first = model.initial(prepared, resp, jnp.where(partition, parts, jnp.ones_like(parts)))
+    second = _assign(model, first, prepared)
+    return jax.tree.map(lambda a, b: jnp.where(assign, a, b), second, first)
 
 
 def check(model: Model, strategy: str) -> None:
     """On the host: an unknown strategy raises `DataError`."""
-    known = STRATEGIES if hasattr(model, "initial") else model.strategies
+    known = tuple(RULES) if hasattr(model, "initial") else model.strategies
     if strategy not in known:
         raise DataError(f"start={strategy!r} is not known: use one of {', '.join(known)}, or parameters.")
 
 
-def _used(model: Any, prepared: Any) -> Array:
-    return model.unit_weight(prepared) > 0
+def _one_hot(labels: Array, n_components: int) -> Array:
+    return (labels[None, :] == jnp.arange(n_components)[:, None]).astype(jnp.float64)
 
 
-def _one_hot(labels: Array, n_components: int, dtype: Any) -> Array:
-    return (labels[None, :] == jnp.arange(n_components)[:, None]).astype(dtype)
-
-
-def _random_partition(model: Any, key: Array, prepared: Any) -> Params:
-    n_units = model.unit_weight(prepared).shape[0]
-    labels = jax.random.randint(key, (n_units,), 0, model.n_components)
-    resp = _one_hot(labels, model.n_components, jnp.float64)
-    return model.initial(prepared, resp, resp)
-
-
-def _subsets(model: Any, key: Array, prepared: Any) -> Array:
-    """Disjoint random subsets of units, one a component, as responsibilities (K, U)."""
-    used = _used(model, prepared)
-    noise = jnp.where(used, jax.random.uniform(key, used.shape, jnp.float64), -1.0)
-    size, n_components = model.elemental(prepared), model.n_components
-    size = max(1, min(size, used.shape[0] // n_components))
-    _, units = jax.lax.top_k(noise, size * n_components)
-    labels = jnp.full(used.shape, -1).at[units].set(jnp.repeat(jnp.arange(n_components), size))
-    return _one_hot(jnp.where(used, labels, -1), n_components, jnp.float64)
-
-
-def _elemental(model: Any, key: Array, prepared: Any) -> Params:
-    subsets = _subsets(model, key, prepared)
-    return model.initial(prepared, subsets, jnp.ones_like(subsets))
-
-
-def _assign(model: Any, params: Params, prepared: Any) -> Params:
-    """The M-step at the hard assignment of each unit to the nearest component; all scales being equal, the likeliest."""
-    resp = _one_hot(jnp.argmax(model.unit_log_prob(params, prepared), axis=0), model.n_components, jnp.float64)
-    # A component that attracts nothing keeps a trace of every unit, so that it stays finite.
-    return model.initial(prepared, 0.999 * resp + 0.001 / model.n_components, resp)
-
-
-def _nearest(model: Any, key: Array, prepared: Any) -> Params:
-    return _assign(model, _elemental(model, key, prepared), prepared)
-
-
-def _plus_plus(model: Any, key: Array, prepared: Any) -> Params:
-    used = _used(model, prepared)
-    size, n_components = max(1, model.elemental(prepared)), model.n_components
-    size = max(1, min(size, used.shape[0] // n_components))
+def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
+    """Disjoint random subsets of units, one a component, as responsibilities (K, U); far from one another where `far`."""
+    used = model.unit_weight(prepared) > 0
+    n_components = model.n_components
+    size = max(1, min(model.elemental(prepared), used.shape[0] // n_components))
     components = jnp.arange(n_components)
 
     def add(k: Array, resp: Array) -> Array:
-        chosen = jnp.any(resp > 0, axis=0)
+        free = used & ~jnp.any(resp > 0, axis=0)
         params = model.initial(prepared, resp, jnp.ones_like(resp))
         log_prob = model.unit_log_prob(params, prepared)
         best = jnp.max(jnp.where((components < k)[:, None], log_prob, -jnp.inf), axis=0)
-        top = jnp.max(jnp.where(used, best, -jnp.inf))
-        distance = jnp.where(used & ~chosen, top - best, 0.0)
-        distance = jnp.where(k == 0, 1.0, distance)
-        noise = jax.random.uniform(jax.random.fold_in(key, k), used.shape, jnp.float64, 1e-12, 1.0)
+        distance = jnp.max(jnp.where(used, best, -jnp.inf)) - best
+        distance = jnp.where(far & (k > 0), distance, 1.0)
         # Exponential races: the smallest of E_i / d_i is unit i with probability proportional to d_i.
-        race = -jnp.log(noise) / jnp.maximum(distance, 1e-300)
-        _, units = jax.lax.top_k(-jnp.where(used & ~chosen, race, jnp.inf), size)
-        picked = jnp.zeros(used.shape, bool).at[units].set(True) & used & ~chosen
+        race = -jnp.log(uniform[k]) / jnp.maximum(distance, 1e-300)
+        _, units = jax.lax.top_k(-jnp.where(free, race, jnp.inf), size)
+        picked = jnp.zeros(used.shape, bool).at[units].set(True) & free
         return jnp.where((components == k)[:, None] & picked[None, :], 1.0, resp)
 
-    subsets = jax.lax.fori_loop(0, n_components, add, jnp.zeros((n_components, used.shape[0]), jnp.float64))
-    return _assign(model, model.initial(prepared, subsets, jnp.ones_like(subsets)), prepared)
+    return jax.lax.fori_loop(0, n_components, add, jnp.zeros((n_components, used.shape[0]), jnp.float64))
 
 
-_BY_NAME = {
-    "random-partition": _random_partition,
-    "elemental": _elemental,
-    "nearest": _nearest,
-    "k-means++": _plus_plus,
-}
+def _assign(model: Any, params: Params, prepared: Any) -> Params:
+    """The M-step at the hard assignment of each unit to the nearest component: all scales being equal, the likeliest."""
+    resp = _one_hot(jnp.argmax(model.unit_log_prob(params, prepared), axis=0), model.n_components)
+    # A component that attracts nothing keeps a trace of every unit, so that it stays finite.
+    return model.initial(prepared, 0.999 * resp + 0.001 / model.n_components, resp)
 
 
 def perturb(model: Model, key: Array, prepared: Any, params: Params, spread: Array) -> Params:

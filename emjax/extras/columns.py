@@ -15,7 +15,7 @@ from emjax.extras.optional import require
 _MAX_LEVELS = 200
 
 
-def check_known(names: Iterable[str], available: Sequence[str], where: str) -> None:
+def check_known(names: Iterable[str], available: Sequence[str], where: str, what: str = "a column") -> None:
     """Errors: DataError for the first of `names` that is not `available`, with the nearest name and the whole list."""
     for name in names:
         if name in available:
@@ -23,7 +23,7 @@ def check_known(names: Iterable[str], available: Sequence[str], where: str) -> N
         close = get_close_matches(name, available, n=1, cutoff=0.6)
         close = close or [column for column in available if column.lower() == name.lower()]
         hint = f"did you mean '{close[0]}'? " if close else ""
-        raise DataError(f"{where} names '{name}', which is not a column; {hint}available: {', '.join(available)}")
+        raise DataError(f"{where} names '{name}', which is not {what}; {hint}available: {', '.join(available)}")
 
 
 def as_numbers(table: Any, name: str, formula: str, response: bool) -> Any:
@@ -60,6 +60,11 @@ def as_numbers(table: Any, name: str, formula: str, response: bool) -> Any:
     return column
 
 
+def count_rows(count: int) -> str:
+    """The number in words: "1 row", "2 rows"."""
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
 def gaps(table: Any, names: Sequence[str]) -> NDArray[np.bool_]:
     """Where a value is missing or infinite: (rows, names)."""
     missing = np.zeros((len(table), len(names)), dtype=bool)
@@ -77,7 +82,7 @@ def group_labels(table: Any, by: str) -> NDArray[np.str_]:
     empty = column.isna().to_numpy()
     if empty.any():
         raise DataError(
-            f"column '{by}' has no group in {int(empty.sum()):,} rows (the first is row {int(np.argmax(empty)) + 1} "
+            f"column '{by}' names no group in {count_rows(int(empty.sum()))} (the first is row {int(np.argmax(empty)) + 1} "
             f"below the header); fill them in or drop those rows (--drop-missing)"
         )
     return column.astype(str).to_numpy(dtype=str)

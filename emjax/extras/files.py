@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ _SIGNATURES = {
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
 }
+
+# Bytes that no text has: it keeps tab, line feed, form feed and carriage return.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 
 
 def read_table(path: str | os.PathLike[str], text_columns: Sequence[str] = ()) -> Any:
@@ -67,7 +71,7 @@ def _text(path: Path, name: str) -> str:
     if not raw.strip():
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
     kind = next((kind for start, kind in _SIGNATURES.items() if raw.startswith(start)), None)
-    if kind or b"\0" in raw:
+    if kind or _CONTROL.search(raw):
         raise DataError(
             f"{name}: not a CSV file ({kind or 'it holds binary data'}); export it as comma-separated UTF-8"
         )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emjax import Data, DataError, Fits, Flag, Problem, Status
-from emjax.extras.columns import as_numbers, check_known, gaps, group_labels
+from emjax.extras.columns import as_numbers, check_known, count_rows, gaps, group_labels
 from emjax.extras.optional import require
 from emjax.inference import order_by, permute
 
@@ -100,20 +100,20 @@ def _split(design: _Design, labels: NDArray[np.str_], by: str | None, drop_missi
 def _missing(design: _Design, rows: NDArray[np.intp]) -> str:
     """Which columns of one group have gaps, or which terms of the formula are not finite where no column has one."""
     counts = dict(zip(design.used, design.gaps[rows].sum(axis=0)))
-    what = "missing or infinite values in"
+    what, remedy = "missing or infinite values in", "correct them or leave those rows out (--drop-missing)"
     if not any(counts.values()):
-        what = "the formula gives no finite number for"
+        what, remedy = "the formula gives no finite number for", "correct or delete those rows"
         bad = ~np.isfinite(np.column_stack([design.y[rows], design.x[rows]]))
         counts = dict(zip(["the response", *design.names], bad.sum(axis=0)))
-    found = [f"{name} ({count} {'row' if count == 1 else 'rows'})" for name, count in counts.items() if count]
-    return f"{what} {', '.join(found)}: correct them or drop those rows" if found else ""
+    found = [f"{name} ({count_rows(int(count))})" for name, count in counts.items() if count]
+    return f"{what} {', '.join(found)}: {remedy}" if found else ""
 
 
 def _design(table: Any, formula: str, available: list[str]) -> _Design:
     parsed = _parse(formula)
     response = set(parsed.lhs.required_variables)
     named = [str(name) for name in parsed.required_variables]
-    check_known(sorted(named), available, f"the formula '{formula}'")
+    check_known(sorted(named), available, f"the formula '{formula}'", "a column or a known function")
     # formulaic does not look inside transforms such as poly(x, 2), so names in the text count as well.
     used = [name for name in available if name in named or _mentions(formula, name)]
     columns = {name: as_numbers(table, name, formula, name in response) for name in used}
@@ -134,6 +134,8 @@ def _mentions(formula: str, name: str) -> bool:
 
 def _parse(formula: str) -> Any:
     formulaic = require("formulaic", "frames")
+    if re.search(r"(?<![\w.])\.(?![\w.])", formula):
+        raise DataError(f"the formula '{formula}' has a '.' for all columns; write their names")
     errors = require("formulaic.errors", "frames")
     try:
         parsed = formulaic.Formula(formula)
