@@ -8,7 +8,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from emjax.base import coordinates, numerics, priors
-from emjax.base.priors import NormalInverseWishart
 from emjax.base.records import Array
 from emjax.base.status import DataError
 
@@ -120,8 +119,8 @@ class CovarianceForm:
         found = found + VARIANCE_FLOOR * eps**2 * identity[None, :, :]
         return jnp.broadcast_to(found, (n_components, d, d))
 
-    def log_prior(self, covariances: Array, prior: NormalInverseWishart, unit: Array) -> Array:
-        """Log density of the covariances per the user's units, prepared units of size `unit` (d,); once where tied."""
+    def log_prior(self, covariances: Array, prior: Any, unit: Array) -> Array:
+        """Log density under a NormalInverseWishart per user's units, prepared ones being `unit` (d,); once where tied."""
         d = covariances.shape[-1]
         if self.shape == "full":
             density = priors.log_inverse_wishart(self.factor(covariances), prior.degrees, prior.scale)
@@ -135,7 +134,7 @@ class CovarianceForm:
         return density[0] if self.tied else jnp.sum(density)
 
     def extreme_scales(self, covariances: Array, deviation: Array) -> tuple[Array, Array]:
-        """Smallest and largest square root of a covariance eigenvalue over components, columns scaled by `deviation`."""
+        """Smallest and largest square root of a covariance eigenvalue over components, in columns of `deviation`."""
         if self.shape != "full":
             scale = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2)) / deviation[None, :]
             return jnp.min(scale), jnp.max(scale)

@@ -131,8 +131,8 @@ class Model(Protocol):
         ...
 
     def start(self, key: Array, prepared: Any, strategy: str) -> Params:
-        """Parameters to start from, by the named strategy."""
-        ...
+        """Parameters to start from, by the named strategy; unused where a model offers `initial`."""
+        raise TypeError(f"{type(self).__name__} has no start; give it one, or pass start=parameters.")
 
     @property
     def strategies(self) -> tuple[str, ...]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
 from emjax.base.registry import register
 
-Array = jax.Array | np.ndarray
+Array = Any  # a jax or a NumPy array: the same code takes both
 Params = Any  # a pytree of arrays, one record a model
 
 

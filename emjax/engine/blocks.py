@@ -15,7 +15,7 @@ CPU_WIDTH = 16  # lanes a block: the working set of a small fit stays in the fir
 GPU_WIDTH = 4096
 
 
-def width_for(device: jax.Device) -> int:
+def width_for(device: Any) -> int:
     """Lanes a block, a constant of the device kind: another width would round differently."""
     return CPU_WIDTH if device.platform == "cpu" else GPU_WIDTH
 
@@ -40,8 +40,8 @@ def take(tree: Any, index: Array) -> Any:
 def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: Any) -> Any:
     """`function` of each of the first `count` rows, vmapped in blocks of `width`; the other rows are 0.
 
-    The arrays' leading axis is a multiple of `width`. The number of blocks is traced, so a loop of one block is compiled
-    like a loop of many.
+    The arrays' leading axis is a multiple of `width`. The number of blocks is traced, so a loop of one block is
+    compiled like a loop of many.
     """
     size = jax.tree.leaves(arrays)[0].shape[0]
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)

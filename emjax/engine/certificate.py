@@ -1,7 +1,7 @@
 """Is the chosen restart a maximum? Score, predicted gain, curvature; and the way on from where it is not.
 
-Factorisations of m x m matrices are NumPy's, on the host: a batched solve and eigenvalues in one XLA:CPU program blocked
-for ever in most runs.
+Factorisations of m x m matrices are NumPy's, on the host: a batched solve and eigenvalues in one XLA:CPU program
+blocked for ever in most runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Certificate(NamedTuple):
     score_norm : Euclidean norm of the score of the objective in free coordinates.
     predicted_gain : g' I^-1 g / 2 in nats, what a Newton step promises; infinite where the information is not positive
         definite, NaN where it was not computed.
-    smallest_eigenvalue : of the observed information in free coordinates, boundary coordinates held fixed; NaN likewise.
+    smallest_eigenvalue : of the observed information in free coordinates, boundary coordinates fixed; NaN likewise.
     """
 
     score_norm: np.ndarray

@@ -89,3 +89,9 @@ def padded(values: np.ndarray, size: int) -> np.ndarray:
 def cast(tree: Any, dtype: str) -> Any:
     """Floating leaves as `dtype`."""
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def put(room: Any, where: Any, values: Any) -> None:
+    """Write `values` into rows of every leaf of `room`, in place."""
+    for leaf, new in zip(jax.tree.leaves(room), jax.tree.leaves(values), strict=True):
+        leaf[where] = new

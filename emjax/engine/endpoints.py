@@ -11,7 +11,7 @@ from emjax.base.records import Params
 from emjax.base.status import Flag, Status
 from emjax.engine import blocks, certificate, choice, scheduler, stages
 from emjax.engine.choice import Landscape
-from emjax.engine.chunks import ChunkFit, Counter, Plan, padded
+from emjax.engine.chunks import ChunkFit, Counter, Plan, padded, put
 
 MAX_ROUNDS = 6  # second passes through the scheduler before a point is given up as a saddle
 TIGHTER = 0.1  # each such pass runs at this much of the tolerance before it
@@ -36,7 +36,7 @@ class EndPoints:
         self.flags = np.where(found, pick("flags"), 0) | choice.suspicion(landscape, chosen)
         self.certificate = certificate.empty(count)
         self.n_free = 0
-        jax.tree.map(lambda a: a.__setitem__(~found, np.nan), self.params)
+        put(self.params, ~found, jax.tree.map(lambda _: np.nan, self.params))
 
     def padded_params(self) -> Params:
         size = jax.tree.leaves(self.prepared)[0].shape[0]
@@ -46,9 +46,10 @@ class EndPoints:
         """One more pass of the scheduler, float64, one lane for each of `rows`."""
         plan = self.plan
         size = blocks.capacity_for(len(rows), plan.width)
+        limit = np.int32(plan.stop.max_iterations)
         lanes, executed = scheduler.run_lanes(
             plan.model, plan.degeneracy, plan.width, self.prepared, padded(rows.astype(np.int32), size),
-            jax.tree.map(lambda a: padded(a, size), params), np.full(size, tol), np.int32(len(rows)), np.int32(plan.stop.max_iterations),
+            jax.tree.map(lambda a: padded(a, size), params), np.full(size, tol), np.int32(len(rows)), limit,
         )  # fmt: skip
         lanes = jax.tree.map(lambda a: np.asarray(a)[: len(rows)], lanes)
         counter.add(lanes, executed)
@@ -57,7 +58,7 @@ class EndPoints:
     def _accept(self, rows: np.ndarray, lanes: Any, better: np.ndarray, flag: Flag) -> None:
         """Adopt the lanes of `rows` where `better`."""
         took, lanes = rows[better], jax.tree.map(lambda a: a[better], lanes)
-        jax.tree.map(lambda a, new: a.__setitem__(took, new), self.params, lanes.params)
+        put(self.params, took, lanes.params)
         self.status[took] = lanes.status
         self.objective[took] = lanes.objective
         self.log_likelihood[took] = lanes.log_likelihood

@@ -30,8 +30,8 @@ BYTES_PER_CHUNK = 64 << 20
 
 @dataclass(frozen=True)
 class Perturbed:
-    """Start at `params` (user's units; shared, or a leading dataset axis) and, from the second restart on, at params moved
-    by normal noise of standard deviation `spread` in the free coordinates of the prepared data."""
+    """Start at `params` (user's units; shared, or a leading dataset axis) and, from the second restart on, at params
+    moved by normal noise of standard deviation `spread` in the free coordinates of the prepared data."""
 
     params: Params
     spread: float = 0.5
@@ -51,8 +51,9 @@ class Advance(NamedTuple):
 def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | None = None, **settings: Any) -> Fit:
     """Fit one dataset from several restarts.
 
-    The settings are those of `fit_many`. `id` names the dataset: with a batch's key, settings and the name of one of its
-    datasets, that fit is had again, to the bit. Data that cannot be fitted raise `DataError`, which names the culprit.
+    The settings are those of `fit_many`. `id` names the dataset: with a batch's key, settings and the name of one of
+    its datasets, that fit is had again, to the bit. Data that cannot be fitted raise `DataError`, which names the
+    culprit.
 
     Returns a `Fit`.
     """
@@ -90,8 +91,8 @@ def fit_many(
     data : `Data` whose y has a leading axis D (x of shape (n, p) is shared, (D, n, p) is one per dataset; likewise the
         other fields), or a list of `Data`, which may differ in rows.
     key : a whole number of any size, or a typed jax key.
-    restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the chance of
-        a new mode is below 5 %, or a hundred.
+    restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the
+        chance of a new mode is below 5 %, or a hundred.
     start : None rotates through the model's strategies; the name of one, or a tuple of names; parameters in the user's
         units, shared or with a leading dataset axis (then one restart); or `Perturbed(params)`.
     stop, degeneracy : see `Stop` and `Degeneracy`.
@@ -101,13 +102,14 @@ def fit_many(
         finished in float64, without it the estimated gap is reported and nothing is promised.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
-    ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and the
-        settings alone.
-    chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a core.
+    ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
+        the settings alone.
+    chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a
+        core.
     progress : called with an `Advance` after each chunk.
 
-    Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a dataset
-    that cannot be fitted gets the status INVALID_DATA and harms no other.
+    Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a
+    dataset that cannot be fitted gets the status INVALID_DATA and harms no other.
 
     Returns `Fits`.
     """
@@ -320,4 +322,4 @@ def _assemble(
 def _observations(batch: Batch, positions: np.ndarray) -> np.ndarray:
     """Sum of the units' weights."""
     weight = np.asarray(batch.data.weight)[np.searchsorted(batch.positions, positions)]
-    return np.sum(weight, axis=1, dtype=np.float64)
+    return np.asarray(np.sum(weight, axis=1, dtype=np.float64))

@@ -26,7 +26,7 @@ def root_key(key: Any) -> np.ndarray:
     if isinstance(key, (int, np.integer)):
         return _words(str(int(key)).encode())
     if isinstance(key, (jax.Array, np.ndarray)):
-        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         if key.ndim == (0 if typed else 1):
             data = np.asarray(jax.random.key_data(key) if typed else key)
             if data.dtype == np.uint32:

@@ -12,7 +12,7 @@ from emjax.base.records import Params
 from emjax.base.status import Problem
 from emjax.engine import blocks, choice, scheduler, stages
 from emjax.engine.choice import Landscape
-from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded
+from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.endpoints import EndPoints
 
 
@@ -51,7 +51,7 @@ def _run_restarts(
         choice.record(landscape, dataset, restart, lanes, plan.strategies)
         if params is None:
             params = jax.tree.map(lambda a: np.full((chunk.count, plan.cap, *a.shape[1:]), np.nan), lanes.params)
-        jax.tree.map(lambda room, new: room.__setitem__((dataset, restart), new), params, lanes.params)
+        put(params, (dataset, restart), lanes.params)
         active = active[~(choice.unseen(landscape)[active] < choice.ENOUGH)]
     if params is None:
         params = _shapes_of_params(plan, chunk, prepared)

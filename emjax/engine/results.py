@@ -118,7 +118,8 @@ class Fit(_Record):
 class Fits(_Record):
     """Many fitted datasets, leading axis D; `fits[i]` is a `Fit`; see `fit_many`.
 
-    complete : False where the run was interrupted; then only the finished datasets are here, and `positions` says which.
+    complete : False where the run was interrupted; then only the finished datasets are here, and `positions` says
+        which.
     """
 
     positions: Any

@@ -1,8 +1,8 @@
 """The slot-refilling scheduler: finished lanes make room for waiting ones inside one compiled loop.
 
-A vmapped `while_loop` runs every lane until the slowest ends; EM's iteration counts are heavy-tailed, so most of that work
-is thrown away. Here a fixed number of slots takes a few steps at a time; then finished lanes are written out and their
-slots take the next waiting lanes.
+A vmapped `while_loop` runs every lane until the slowest ends; EM's iteration counts are heavy-tailed, so most of that
+work is thrown away. Here a fixed number of slots takes a few steps at a time; then finished lanes are written out and
+their slots take the next waiting lanes.
 """
 
 from __future__ import annotations

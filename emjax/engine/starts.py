@@ -14,7 +14,8 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.status import DataError
 
-# Each strategy is three switches on one program, traced per lane: a program a strategy would compile four times as long.
+# Each strategy is three switches on one program, traced per lane: a program a strategy would compile four times as
+# long.
 RULES = {
     "random-partition": (True, False, False),
     "elemental": (False, False, False),
@@ -58,7 +59,7 @@ def _one_hot(labels: Array, n_components: int) -> Array:
 
 
 def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
-    """Disjoint random subsets of units, one a component, as responsibilities (K, U); far from one another where `far`."""
+    """Disjoint random subsets of units, one a component, as responsibilities (K, U); far apart where `far`."""
     used = model.unit_weight(prepared) > 0
     n_components = model.n_components
     size = max(1, min(model.elemental(prepared), used.shape[0] // n_components))
@@ -81,7 +82,7 @@ def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
 
 
 def _assign(model: Any, params: Params, prepared: Any) -> Params:
-    """The M-step at the hard assignment of each unit to the nearest component: all scales being equal, the likeliest."""
+    """The M-step at the assignment of each unit to the nearest component: at equal scales, the likeliest."""
     resp = _one_hot(jnp.argmax(model.unit_log_prob(params, prepared), axis=0), model.n_components)
     # A component that attracts nothing keeps a trace of every unit, so that it stays finite.
     return model.initial(prepared, 0.999 * resp + 0.001 / model.n_components, resp)

@@ -53,8 +53,8 @@ def judge(
 ) -> tuple[Progress, Array, Array]:
     """After an E-step: the progress, the status and the flags of the lane at its current parameters.
 
-    The resolution is that of the objective or the largest fall seen, whichever is larger: where the log-likelihood happens
-    to lie near zero, eps times it says nothing of the rounding of its terms.
+    The resolution is that of the objective or the largest fall seen, whichever is larger: where the log-likelihood
+    happens to lie near zero, eps times it says nothing of the rounding of its terms.
 
     With d1, d2 the last two gains and a = d2 / d1, the remaining gain is estimated as d2 a / (1 - a) (Aitken; McLachlan
     & Krishnan 2008, section 4.9) where d1 > 0 and 0 <= a < 1, else as infinite.

@@ -1,4 +1,4 @@
-"""Fits on disk: one npz file of plain arrays and one JSON text. Nothing is pickled, and a load recomputes the objective."""
+"""Fits on disk: one npz file of plain arrays and a JSON text; nothing pickled, and a load recomputes the objective."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def save(record: Fit | Fits, path: Any) -> None:
 def load(path: Any) -> Any:
     """Read what `save` wrote and recompute every objective from the saved data and parameters.
 
-    Returns a `Fit` or `Fits`. Errors: `DataError` where the file is missing, is not emjax's, or no longer agrees with what
-    this version computes. A model of one's own must be known by `emjax.register` first.
+    Returns a `Fit` or `Fits`. Errors: `DataError` where the file is missing, is not emjax's, or no longer agrees with
+    what this version computes. A model of one's own must be known by `emjax.register` first.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -124,7 +124,7 @@ def _verify(record: Fit | Fits, path: Any) -> None:
 
 
 def objectives(model: Any, data: Any, positions: np.ndarray, params: Any, prior: Any, fixed: Any) -> np.ndarray:
-    """Objective of each dataset at user's parameters (leading axis, in the order of `positions`), nats; NaN if invalid."""
+    """Objective of each dataset at user's parameters (leading axis as `positions`), nats; NaN where invalid."""
     groups, n_datasets = datasets.batches(model, data)
     where = np.full(n_datasets, -1)
     where[positions] = np.arange(len(positions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,13 +53,13 @@ class GaussianData(NamedTuple):
 class Gaussian:
     """Family of multivariate Gaussians.
 
-    covariance : "full", "diagonal", "spherical", "tied", "tied-diagonal", "tied-spherical", or mclust's letters VVV, VVI,
-        VII, EEE, EEI, EII, and for one dimension V, E.
+    covariance : "full", "diagonal", "spherical", "tied", "tied-diagonal", "tied-spherical", or mclust's letters VVV,
+        VVI, VII, EEE, EEI, EII, and for one dimension V, E.
     Data: y (n,) or (n, d).
     """
 
     covariance: str = "full"
-    blocks = GaussianParams
+    blocks: ClassVar[Any] = GaussianParams
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "covariance", covariance_forms.canonical_name(self.covariance))

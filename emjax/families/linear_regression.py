@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ class LinearRegression:
 
     intercept: bool = True
     scale: Literal["component", "common"] = "component"
-    blocks = LinearRegressionParams
+    blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
         if self.scale not in ("component", "common"):
