@@ -69,12 +69,16 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fit_that_is_not_finite_keeps_its_order_and_harms_no_other() -> None:
     truth = np.array([[0.0], [1.0]])
-    estimates = np.array([[[1.0], [0.0]], [[np.nan], [0.0]], [[1.0], [0.0]]])
+    estimates = np.array([[[1.0], [0.0]], [[1.0], [np.nan]], [[1.0], [0.0]]])
     assert align_by_distance(estimates, truth).tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
 def test_order_by_is_increasing_stable_and_puts_nan_last() -> None:
-    assert order_by([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [np.nan, 2.0, 1.0]]).tolist() == [[1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    assert order_by([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [np.nan, 2.0, 1.0]]).tolist() == [
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ]
 
 
 def test_permute_moves_every_leaf_together() -> None:

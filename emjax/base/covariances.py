@@ -120,7 +120,7 @@ class CovarianceForm:
         return jnp.broadcast_to(found, (n_components, d, d))
 
     def log_prior(self, covariances: Array, prior: Any, unit: Array) -> Array:
-        """Log density under a NormalInverseWishart per user's units, prepared ones being `unit` (d,); once where tied."""
+        """Log density under a NormalInverseWishart per user's units, a prepared one being `unit`; once where tied."""
         d = covariances.shape[-1]
         if self.shape == "full":
             density = priors.log_inverse_wishart(self.factor(covariances), prior.degrees, prior.scale)

@@ -96,7 +96,7 @@ def ridged(xx: Array) -> Array:
     eps = jnp.finfo(xx.dtype).eps
     diagonal = jnp.diagonal(xx, axis1=-2, axis2=-1)
     lift = RIDGE * eps * diagonal + jnp.finfo(xx.dtype).tiny / eps
-    return xx + lift[..., None] * jnp.eye(xx.shape[-1], dtype=xx.dtype)
+    return xx + numerics.diagonal_matrix(lift)
 
 
 def least_squares(design: Design, y: Array, weight: Array) -> Array:

@@ -35,9 +35,8 @@ def cholesky(a: jax.Array) -> jax.Array:
     floor = PIVOT_FLOOR * jnp.finfo(a.dtype).eps
     tiny = jnp.finfo(a.dtype).tiny
     if size > UNROLL:
-        jitter = jnp.eye(size, dtype=a.dtype) * (floor * size)
-        diagonal = jnp.diagonal(a, axis1=-2, axis2=-1)[..., None]
-        return jnp.linalg.cholesky(a + jitter * jnp.maximum(diagonal, tiny), symmetrize_input=False)
+        diagonal = jnp.maximum(jnp.diagonal(a, axis1=-2, axis2=-1), tiny)
+        return jnp.linalg.cholesky(a + diagonal_matrix(floor * size * diagonal), symmetrize_input=False)
     zero = jnp.zeros(a.shape[:-2], a.dtype)
     factor: list[list[jax.Array]] = [[zero] * size for _ in range(size)]
     for j in range(size):
@@ -74,6 +73,12 @@ def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
 def apply(a: jax.Array, v: jax.Array) -> jax.Array:
     """Batched matrix-vector products (..., i, j) (..., j)."""
     return jnp.sum(a * v[..., None, :], axis=-1)
+
+
+def diagonal_matrix(diagonal: jax.Array) -> jax.Array:
+    """Matrices (..., p, p) with the given diagonals (..., p)."""
+    identity = jnp.eye(diagonal.shape[-1], dtype=diagonal.dtype)
+    return diagonal[..., None] * jnp.broadcast_to(identity, (*diagonal.shape, diagonal.shape[-1]))
 
 
 def solve_positive(a: jax.Array, b: jax.Array) -> jax.Array:

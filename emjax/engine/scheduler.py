@@ -74,10 +74,10 @@ def run_lanes(
     def refill(slots: _Slots) -> _Slots:
         done = slots.lanes.status != Status.RUNNING
         results = _write(slots, done, size)
-        taken = slots.waiting + jnp.cumsum(done) - 1
+        taken = slots.waiting + jnp.cumsum(done, dtype=jnp.int32) - 1
         index = jnp.where(done, jnp.where(taken < count, taken, size), slots.index).astype(jnp.int32)
         lanes = jax.tree.map(lambda new, old: _where_rows(done, new, old), begin(index), slots.lanes)
-        waiting = jnp.minimum(slots.waiting + jnp.sum(done), count).astype(jnp.int32)
+        waiting = jnp.minimum(slots.waiting + jnp.sum(done, dtype=jnp.int32), count)
         return _Slots(lanes, index, waiting, results, slots.executed)
 
     def body(slots: _Slots) -> _Slots:

@@ -1,6 +1,6 @@
 """Start strategies, written once: an M-step at invented responsibilities, with one pooled scale.
 
-A model offers `initial`, `unit_log_prob`, `unit_weight` and `elemental`; one that does not gives `start` itself.
+A model offers `initial`, `unit_log_prob`, `used` and `elemental`; one that does not gives `start` itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], ch
         branches = [lambda key, prepared, name=name: model.start(key, prepared, name) for name in strategies]
         return jax.lax.switch(choice, branches, key, prepared)
     partition, far, assign = (jnp.array(column)[choice] for column in zip(*(RULES[name] for name in strategies)))
-    n_units, n_components = model.unit_weight(prepared).shape[0], model.n_components
+    n_units, n_components = model.used(prepared).shape[0], model.n_components
     uniform = jax.random.uniform(key, (n_components, n_units), jnp.float64, 1e-12, 1.0)
     labels = (uniform[0] * n_components).astype(jnp.int32)
     parts = _one_hot(labels, n_components)
@@ -55,15 +55,15 @@ def check(model: Model, strategy: str) -> None:
 
 
 def _one_hot(labels: Array, n_components: int) -> Array:
-    return (labels[None, :] == jnp.arange(n_components)[:, None]).astype(jnp.float64)
+    return (labels.astype(jnp.int32)[None, :] == jnp.arange(n_components, dtype=jnp.int32)[:, None]).astype(jnp.float64)
 
 
 def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
     """Disjoint random subsets of units, one a component, as responsibilities (K, U); far apart where `far`."""
-    used = model.unit_weight(prepared) > 0
+    used = model.used(prepared)
     n_components = model.n_components
     size = max(1, min(model.elemental(prepared), used.shape[0] // n_components))
-    components = jnp.arange(n_components)
+    components = jnp.arange(n_components, dtype=jnp.int32)
 
     def add(k: Array, resp: Array) -> Array:
         free = used & ~jnp.any(resp > 0, axis=0)
@@ -78,7 +78,7 @@ def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
         picked = jnp.zeros(used.shape, bool).at[units].set(True) & free
         return jnp.where((components == k)[:, None] & picked[None, :], 1.0, resp)
 
-    return jax.lax.fori_loop(0, n_components, add, jnp.zeros((n_components, used.shape[0]), jnp.float64))
+    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(n_components), add, jnp.zeros((n_components, used.shape[0]), jnp.float64))
 
 
 def _assign(model: Any, params: Params, prepared: Any) -> Params:

@@ -190,11 +190,23 @@ def _fit(arguments: argparse.Namespace) -> int:
     if out is None:
         print(frames.print_table(result))
     else:
-        files.write_text(out, result.to_csv(index=False, lineterminator="\n"))
+        _write_or_print(out, result.to_csv(index=False, lineterminator="\n"))
         print(f"Written to {out}: {len(result):,} rows")
     counts = ", ".join(f"{count:,} {name}" for name, count in fits.status_counts().items() if count)
     print(f"emjax: {len(fits):,} of {len(groups.data):,} fits: {counts}", file=sys.stderr)
     return _ending(fits, len(groups.data), "fits")
+
+
+def _write_or_print(out: Any, text: str) -> None:
+    """A disk that filled up meanwhile must not cost the fits."""
+    from emjax.base.status import DataError
+    from emjax.extras.files import write_text
+
+    try:
+        write_text(out, text)
+    except DataError:
+        print(text, end="")
+        raise
 
 
 def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> Any:

@@ -81,8 +81,9 @@ def group_labels(table: Any, by: str) -> NDArray[np.str_]:
     column = table[by]
     empty = column.isna().to_numpy()
     if empty.any():
+        first = int(np.argmax(empty)) + 1
         raise DataError(
-            f"column '{by}' names no group in {count_rows(int(empty.sum()))} (the first is row "
-            f"{int(np.argmax(empty)) + 1} below the header); fill them in or drop those rows (--drop-missing)"
+            f"column '{by}' names no group in {count_rows(int(empty.sum()))} (the first is row {first} below the "
+            "header); fill them in or drop those rows (--drop-missing)"
         )
     return column.astype(str).to_numpy(dtype=str)

@@ -46,7 +46,7 @@ class MixingWeights:
             bad = ~(jnp.isfinite(weight) & (weight >= 0))
             problem |= jnp.where(jnp.any(bad), Problem.WEIGHT_INVALID, 0)
             weight = jnp.where(bad, 0.0, weight).astype(dtype)
-        problem |= jnp.where(jnp.any(weight > 0), 0, Problem.NO_WEIGHT)
+        problem |= jnp.where(jnp.any(weight.astype(bool)), 0, Problem.NO_WEIGHT)
         if prior is not None:
             concentration = jnp.broadcast_to(jnp.asarray(prior.concentration, dtype), (n_components,))
             prior = Dirichlet(concentration)

@@ -172,9 +172,9 @@ class Mixture(Model):
         """Log density of every unit under every component, (K, U)."""
         return self._by_unit(self.log_prob(params, prepared), prepared)
 
-    def unit_weight(self, prepared: MixtureData) -> Array:
-        """(U,), 0 where a unit is padding."""
-        return prepared.latent.weight
+    def used(self, prepared: MixtureData) -> Array:
+        """(U,) bool, False where a unit is padding or has weight 0."""
+        return prepared.latent.weight.astype(bool)
 
     def elemental(self, prepared: MixtureData) -> int:
         """Units that a random elemental subset needs for one component."""
