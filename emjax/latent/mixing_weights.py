@@ -56,7 +56,8 @@ class MixingWeights:
 
     def infer(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Posterior:
         """Bayes' rule per unit; log_prob (K, U)."""
-        joint = jnp.log(params.weights)[:, None] + log_prob
+        # Normalised here: float32 weights cast to float64 sum to 1 + 1e-8, which n rows turn into a false gain.
+        joint = jnp.log(params.weights / jnp.sum(params.weights))[:, None] + log_prob
         peak = jnp.max(joint, axis=0)
         odds = jnp.exp(joint - peak[None, :])
         normaliser = jnp.sum(odds, axis=0)
@@ -100,6 +101,10 @@ class MixingWeights:
         """BOUNDARY where a weight is at 0."""
         at_zero = jnp.any(params.weights < AT_ZERO)
         return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))
+
+    def from_user(self, params: WeightsParams) -> WeightsParams:
+        """Weights that sum to one."""
+        return WeightsParams(params.weights / jnp.sum(params.weights))
 
     def relabel(self, params: WeightsParams, permutation: Array) -> WeightsParams:
         """Component k of the result is component permutation[k] of `params`."""

@@ -233,7 +233,8 @@ class Mixture(Model):
 
     def from_user(self, params: MixtureParams, prepared: MixtureData) -> MixtureParams:
         """Parameters in prepared units."""
-        return params._replace(family=self.family.from_user(params.family, prepared.family))
+        family = self.family.from_user(params.family, prepared.family)
+        return MixtureParams(self.latent.from_user(params.latent), family)
 
     def predict(self, params: MixtureParams, prepared: MixtureData) -> Prediction:
         """Posterior probabilities (n, K) and most probable components (n,) of the rows."""
