@@ -24,8 +24,7 @@ from tests.battery import Case
 from tests.oracle import gaussian, linear_regression
 from tests.oracle.problem import gaussian_problem, regression_problem
 
-ROWS = 56  # 64 with the battery's padding
-MANY = 1024
+ROWS, MANY = 56, 512
 
 # --- parameters -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, starts
+from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, starts, templates
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Plan
@@ -114,7 +114,11 @@ def fit_many(
     Returns `Fits`.
     """
     groups, n_datasets = datasets.batches(model, data)
-    plan, given, spread = _plan(model, restarts, start, stop, degeneracy, precision, polish, certificate, n_datasets)
+    plan, given, spread = _plan(model, restarts, start, stop, degeneracy, precision, polish, certificate)
+    if any(value is not None for value in (given, prior, fixed)):
+        template = templates.of(model, groups[0], prior, fixed)
+        templates.check_fixed(fixed, template)
+        given = None if given is None else templates.per_dataset(given, template, n_datasets)
     names = _names(ids, n_datasets)
     words, root = keys.dataset_words(names), keys.root_key(key)
     jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads or _cores())]
@@ -153,9 +157,8 @@ def _plan(
     precision: str,
     polish: bool,
     certify: bool | None,
-    n_datasets: int,
 ) -> tuple[Plan, Any, float]:
-    """Settings checked and put together; given starts with a leading dataset axis, and their perturbation."""
+    """Settings checked and put together; the starts that were given, and their perturbation."""
     if precision not in ("float64", "float32"):
         raise DataError(f"precision={precision!r}: use 'float64' or 'float32'.")
     given, spread, strategies = None, 0.0, model.strategies
@@ -166,7 +169,7 @@ def _plan(
     elif start is not None:
         given = start
     if given is not None:
-        strategies, given = (), _per_dataset(given, n_datasets)
+        strategies = ()
         if spread == 0.0 and restarts not in (None, 1):
             raise DataError("restarts from one set of parameters would all be equal: use start=Perturbed(params).")
         restarts = 1 if restarts is None and spread == 0.0 else restarts
@@ -189,16 +192,6 @@ def _plan(
         width=blocks.width_for(jax.devices()[0]),
     )
     return plan, given, float(spread)
-
-
-def _per_dataset(params: Params, n_datasets: int) -> Params:
-    """Leading dataset axis added to shared parameters: mixing weights (K,) are shared, (D, K) are not."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(params)]
-    if not leaves:
-        raise DataError(f"start={params!r} holds no parameters.")
-    batched = leaves[0].ndim >= 2 and leaves[0].shape[0] == n_datasets
-    shaped = [a if batched else np.broadcast_to(a, (n_datasets, *a.shape)) for a in leaves]
-    return jax.tree.unflatten(jax.tree.structure(params), shaped)
 
 
 def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:

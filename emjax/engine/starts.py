@@ -24,6 +24,10 @@ RULES = {
 }
 
 
+class NoStartError(DataError):
+    """The model has neither `initial` nor `start`."""
+
+
 def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], choice: Array) -> Params:
     """Parameters to start from, prepared units, by strategy number `choice`.
 
@@ -33,6 +37,8 @@ def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], ch
     components so far (Arthur & Vassilvitskii 2007). The scale is pooled in every start.
     """
     if not hasattr(model, "initial"):
+        if type(model).start is Model.start:
+            raise NoStartError(f"{type(model).__name__} has no start: give it one, or pass start=parameters.")
         branches = [lambda key, prepared, name=name: model.start(key, prepared, name) for name in strategies]
         return jax.lax.switch(choice, branches, key, prepared)
     partition, far, assign = (jnp.array(column)[choice] for column in zip(*(RULES[name] for name in strategies)))
@@ -78,7 +84,9 @@ def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
         picked = jnp.zeros(used.shape, bool).at[units].set(True) & free
         return jnp.where((components == k)[:, None] & picked[None, :], 1.0, resp)
 
-    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(n_components), add, jnp.zeros((n_components, used.shape[0]), jnp.float64))
+    return jax.lax.fori_loop(
+        jnp.int32(0), jnp.int32(n_components), add, jnp.zeros((n_components, used.shape[0]), jnp.float64)
+    )
 
 
 def _assign(model: Any, params: Params, prepared: Any) -> Params:

@@ -78,7 +78,7 @@ class Mixture(Model):
         """Both parts' prepared data and `Problem` bits."""
         n = data.y.shape[0]
         weight = jnp.ones(n if data.unit is None else _units(data), bool) if data.weight is None else data.weight
-        prior, fixed = prior or {}, fixed or {}
+        prior, fixed = self._named(prior, "prior", ("weights", "family")), fixed or {}
         fixed_latent, fixed_family = self._split_fixed(fixed)
         latent, problem = self.latent.prepare(
             data._replace(weight=weight), self.n_components, prior.get("weights"), fixed_latent
@@ -102,15 +102,21 @@ class Mixture(Model):
         problem = jnp.where((problem & Problem.TOO_FEW_ROWS) > 0, problem & ~follows, problem)
         return prepared, jnp.int32(problem)
 
-    def _split_fixed(self, fixed: dict[str, Any]) -> tuple[Any, Any]:
+    @staticmethod
+    def _named(given: Any, what: str, known: tuple[str, ...]) -> dict[str, Any]:
+        """A dictionary with no other names than `known`."""
+        if given is None:
+            return {}
+        if not isinstance(given, dict) or set(given) - set(known):
+            raise DataError(f"{what}={given!r}: give a dictionary with the names {', '.join(known)}.")
+        return given
+
+    def _split_fixed(self, fixed: Any) -> tuple[Any, Any]:
         """Blocks by name into the latent's and the family's records."""
         if not fixed:
             return None, None
-        blocks = self.family.blocks  # type: ignore[attr-defined]
-        unknown = set(fixed) - {"weights", *blocks._fields}
-        if unknown:
-            known = ", ".join(("weights", *blocks._fields))
-            raise DataError(f"fixed={sorted(unknown)} is not a block of this model: its blocks are {known}.")
+        blocks = self.family.blocks
+        self._named(fixed, "fixed", ("weights", *blocks._fields))
         family = blocks(*(fixed.get(name) for name in blocks._fields))
         latent = None if fixed.get("weights") is None else self.latent.params(fixed["weights"])
         return latent, None if all(part is None for part in family) else family

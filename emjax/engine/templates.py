@@ -1,0 +1,70 @@
+"""Shapes that a model's parameters must have for given data, and the user's starts held against them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Data, Params
+from emjax.base.status import DataError
+from emjax.engine import datasets, starts
+from emjax.engine.datasets import Batch
+
+
+def of(model: Model, batch: Batch, prior: Any, fixed: Any) -> Params:
+    """Shapes and dtypes of one dataset's parameters, by tracing alone; None where the model has no start of its own.
+
+    Errors: `DataError` where the prior or the fixed blocks do not fit the data.
+    """
+    example = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), datasets.chunk_of(batch, slice(0, 1), 1)
+    )
+
+    def shaped(data: Data) -> Params:
+        prepared, _ = model.prepare(data, prior, fixed)
+        return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
+
+    with jax.enable_x64(True):
+        try:
+            return jax.eval_shape(shaped, example)
+        except starts.NoStartError:
+            return None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            if isinstance(error, DataError) or (prior is None and fixed is None):
+                raise
+            reason = str(error).splitlines()[0]
+            given = f"prior={prior!r}" if fixed is None else f"prior={prior!r} or fixed={fixed!r}"
+            raise DataError(f"{given} does not fit the model and data: {reason}") from None
+
+
+def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
+    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`."""
+    if template is None:
+        return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, *np.shape(a))), params)
+    if jax.tree.structure(params) != jax.tree.structure(template):
+        raise DataError(f"start={params!r} is not a record of this model's parameters: copy the form of fit.params.")
+
+    def lead(given: Any, wanted: Any) -> np.ndarray:
+        given = np.asarray(given, np.float64)
+        if given.shape == (n_datasets, *wanted.shape):
+            return given
+        if given.shape == wanted.shape:
+            return np.broadcast_to(given, (n_datasets, *wanted.shape))
+        shapes = f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
+        raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}.")
+
+    return jax.tree.map(lead, params, template)
+
+
+def check_fixed(fixed: Any, template: Params) -> None:
+    """Fixed blocks must have the shapes of the parameters that they stand for."""
+    if not fixed or template is None:
+        return
+    shapes = {**template.latent._asdict(), **template.family._asdict()}
+    for name, value in fixed.items():
+        if name in shapes and value is not None and np.shape(value) != shapes[name].shape:
+            raise DataError(f"fixed[{name!r}] has shape {np.shape(value)}; the model needs {shapes[name].shape}.")
