@@ -116,7 +116,7 @@ def fit_many(
     groups, n_datasets = datasets.batches(model, data)
     plan, given, spread = _plan(model, restarts, start, stop, degeneracy, precision, polish, certificate)
     if any(value is not None for value in (given, prior, fixed)):
-        template = templates.of(model, groups[0], prior, fixed)
+        template = templates.of(model, groups[0], prior)
         templates.check_fixed(fixed, template)
         given = None if given is None else templates.per_dataset(given, template, n_datasets)
     names = _names(ids, n_datasets)

@@ -15,17 +15,17 @@ from emjax.engine import datasets, starts
 from emjax.engine.datasets import Batch
 
 
-def of(model: Model, batch: Batch, prior: Any, fixed: Any) -> Params:
+def of(model: Model, batch: Batch, prior: Any) -> Params:
     """Shapes and dtypes of one dataset's parameters, by tracing alone; None where the model has no start of its own.
 
-    Errors: `DataError` where the prior or the fixed blocks do not fit the data.
+    Errors: `DataError` where the prior does not fit the data.
     """
     example = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), datasets.chunk_of(batch, slice(0, 1), 1)
     )
 
     def shaped(data: Data) -> Params:
-        prepared, _ = model.prepare(data, prior, fixed)
+        prepared, _ = model.prepare(data, prior, None)
         return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
 
     with jax.enable_x64(True):
@@ -34,11 +34,10 @@ def of(model: Model, batch: Batch, prior: Any, fixed: Any) -> Params:
         except starts.NoStartError:
             return None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
-            if isinstance(error, DataError) or (prior is None and fixed is None):
+            if isinstance(error, DataError) or prior is None:
                 raise
             reason = str(error).splitlines()[0]
-            given = f"prior={prior!r}" if fixed is None else f"prior={prior!r} or fixed={fixed!r}"
-            raise DataError(f"{given} does not fit the model and data: {reason}") from None
+            raise DataError(f"prior={prior!r} does not fit the model and data: {reason}") from None
 
 
 def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
