@@ -20,12 +20,12 @@ from emjax.base.status import Status as Status
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
 from emjax.engine.em import fit_lane as fit_lane
-from emjax.engine.fitting import Advance as Advance
 from emjax.engine.fitting import Perturbed as Perturbed
 from emjax.engine.fitting import fit as fit
 from emjax.engine.fitting import fit_many as fit_many
 from emjax.engine.results import Fit as Fit
 from emjax.engine.results import Fits as Fits
+from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams

@@ -93,9 +93,7 @@ def regression_data(params: MixtureParams, n: int, seed: int, intercept: bool, g
     y = np.sum(linear_regression.design_matrix(x, intercept) * params.family.coefficients[of], axis=1)
     y = y + params.family.scale[of] * rng.normal(size=n)
     move = rng.normal(100.0, 10.0, n) if offset else None
-    return Data(
-        y if move is None else y + move, x if x.shape[1] else None, offset=move, unit=unit if grouped else None
-    )
+    return Data(y if move is None else y + move, x if x.shape[1] else None, offset=move, unit=unit if grouped else None)
 
 
 def normal_data(params: MixtureParams, n: int, seed: int, grouped: bool, flat: bool) -> Data:

@@ -11,22 +11,20 @@ import numpy as np
 import pytest
 
 import emjax
-from tests.oracle import gaussian, mixture
+from tests.oracle import gaussian
 
 DATASETS, N, SEPARATION = 200, 500, 3.0
 LEFT = 0.05  # nats: a third of a standard error
-MOVES = (0.0, 0.02, 0.05, 0.1)  # standard deviations of the moves, in units of a component's own
+# Standard deviations of the moves, in units of a component's own: each costs less than about a nat, so that a maximum
+# is not left for another one across a barrier, while a saddle has none.
+MOVES = (0.0, 0.01, 0.02)
 CENTRES = {
     (2, 1): [[0.0], [SEPARATION]],
     (3, 1): [[0.0], [SEPARATION], [2 * SEPARATION]],
     (2, 2): [[0.0, 0.0], [SEPARATION, 0.0]],
     (3, 2): [[0.0, 0.0], [SEPARATION, 0.0], [0.0, SEPARATION]],
 }
-QUICK = [(2, 1)]
-
-
-def marked() -> list:
-    return [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CENTRES]
+CASES = [case if case == (2, 1) else pytest.param(case, marks=pytest.mark.slow) for case in CENTRES]
 
 
 class State(NamedTuple):
@@ -99,7 +97,7 @@ def moved(state: State, spread: float, rng: np.random.Generator) -> State:
     return State(weights / weights.sum(axis=1, keepdims=True), means, state.covariances * growth)
 
 
-def best_by_oracle(y: np.ndarray, state: State, steps: int = 300) -> np.ndarray:
+def best_by_oracle(y: np.ndarray, state: State, steps: int = 200) -> np.ndarray:
     """The log-likelihood (D,) that plain EM reaches from states near `state`."""
     rng = np.random.default_rng(11)
     best = np.full(len(y), -np.inf)
@@ -138,7 +136,7 @@ def nats_left(case: tuple[int, int], fits: emjax.Fits) -> np.ndarray:
     return np.maximum(by_oracle, by_emjax) - fits.objective[keep]
 
 
-@pytest.mark.parametrize("case", marked())
+@pytest.mark.parametrize("case", CASES)
 def test_no_converged_fit_has_more_than_a_twentieth_of_a_nat_left(case: tuple[int, int]) -> None:
     fits = fits_of(case, certificate=True)
     converged = fits.status == emjax.Status.CONVERGED
@@ -147,9 +145,9 @@ def test_no_converged_fit_has_more_than_a_twentieth_of_a_nat_left(case: tuple[in
     assert left.max() < LEFT, np.sort(left)[-10:]
 
 
-@pytest.mark.parametrize("case", marked())
+@pytest.mark.parametrize("case", CASES[:2])
 def test_without_the_certificate_some_stop_at_the_saddle(case: tuple[int, int]) -> None:
-    """The measurement sees what the certificate is there to mend."""
+    """The measurement sees what the certificate is there to mend. In two dimensions fewer than 2 % stop short."""
     fits = fits_of(case, certificate=False)
     left = nats_left(case, fits)
     assert np.mean(left > 1.0) > 0.05, np.sort(left)[-10:]
@@ -159,7 +157,10 @@ def test_the_em_of_this_file_is_the_oracles() -> None:
     case = (3, 2)
     y = datasets(case)[:2]
     state = State(*(np.repeat(a[None], 2, axis=0) for a in _rough_state()))
-    runs = [gaussian.em(y[i], state.weights[i], gaussian.Params(state.means[i], state.covariances[i]), iterations=3) for i in (0, 1)]
+    runs = [
+        gaussian.em(y[i], state.weights[i], gaussian.Params(state.means[i], state.covariances[i]), iterations=3)
+        for i in (0, 1)
+    ]
     for step in range(3):
         state, log_likelihood = em_step(y, state)
         np.testing.assert_allclose(log_likelihood, [run.log_likelihoods[step] for run in runs], rtol=1e-12)
@@ -188,11 +189,7 @@ def test_true_solutions_at_less_noise_are_not_degenerate(noise: float) -> None:
     labels = rng.integers(2, size=(n_datasets, n))
     mean = coefficients[labels, 0] + coefficients[labels, 1] * x[..., 0]
     y = mean + noise * scale[labels] * rng.standard_normal((n_datasets, n))
-    truth = emjax.MixtureParams(
-        emjax.WeightsParams(weights), emjax.LinearRegressionParams(coefficients, noise * scale)
-    )
-    fits = emjax.fit_many(
-        emjax.Mixture(emjax.LinearRegression(), 2), emjax.Data(y=y, x=x), 9, start=truth, threads=1
-    )
+    truth = emjax.MixtureParams(emjax.WeightsParams(weights), emjax.LinearRegressionParams(coefficients, noise * scale))
+    fits = emjax.fit_many(emjax.Mixture(emjax.LinearRegression(), 2), emjax.Data(y=y, x=x), 9, start=truth, threads=1)
     assert fits.status_counts()["DEGENERATE"] == 0
     assert fits.status_counts()["CONVERGED"] == n_datasets

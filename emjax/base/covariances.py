@@ -61,7 +61,8 @@ class CovarianceForm:
         """Lower Cholesky factors (K, d, d)."""
         if self.shape == "full":
             return numerics.cholesky(covariances)
-        return jnp.sqrt(covariances) * jnp.eye(covariances.shape[-1], dtype=covariances.dtype)[None, :, :]
+        deviation = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))  # not of the zeros: their gradient is NaN
+        return deviation[:, :, None] * jnp.eye(covariances.shape[-1], dtype=covariances.dtype)[None, :, :]
 
     def whiten(self, covariances: Array, away: Array) -> tuple[Array, Array]:
         """z = L_k^-1 away, (K, d, n), and log det L_k, (K,)."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,12 +14,13 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, starts, templates
+from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, runner, starts, templates
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Plan
 from emjax.engine.datasets import Batch
 from emjax.engine.results import Fit, Fits, Settings
+from emjax.engine.runner import Advance, Job, Part
 
 AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
 LANES_PER_CHUNK = 16_384  # bounds memory whatever D is; results do not depend on it
@@ -35,17 +34,6 @@ class Perturbed:
 
     params: Params
     spread: float = 0.5
-
-
-class Advance(NamedTuple):
-    """Progress at a chunk boundary."""
-
-    done: int
-    total: int
-    fits_per_second: float
-    seconds_left: float
-    converged: float
-    work_efficiency: float
 
 
 def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | None = None, **settings: Any) -> Fit:
@@ -113,30 +101,46 @@ def fit_many(
 
     Returns `Fits`.
     """
+    root = keys.root_key(key)
+    settings = Settings(
+        stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed
+    )
+    return _fit_all(model, data, root, settings, start, ids, chunk, threads or _cores(), progress)
+
+
+def _fit_all(
+    model: Model,
+    data: Any,
+    root: np.ndarray,
+    settings: Settings,
+    start: Any,
+    ids: Any,
+    chunk: int | None,
+    threads: int,
+    progress: Callable[[Advance], None] | None,
+) -> Fits:
     groups, n_datasets = datasets.batches(model, data)
-    plan, given, spread = _plan(model, restarts, start, stop, degeneracy, precision, polish, certificate)
+    plan, given, spread = _plan(model, settings, start)
+    prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
         template = templates.of(model, groups[0], prior)
         templates.check_fixed(fixed, template)
         given = None if given is None else templates.per_dataset(given, template, n_datasets)
     names = _names(ids, n_datasets)
-    words, root = keys.dataset_words(names), keys.root_key(key)
-    jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads or _cores())]
+    words = keys.dataset_words(names)
 
-    def run(job: tuple[Batch, slice, int]) -> ChunkFit:
-        batch, rows, size = job
-        positions = batch.positions[rows]
-        own = datasets.chunk_of(batch, rows, size)
-        first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], size), given)
+    def run(job: Job) -> ChunkFit:
+        positions = job.batch.positions[job.rows]
+        own = datasets.chunk_of(job.batch, job.rows, job.size)
+        first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], job.size), given)
         return pipeline.fit_chunk(
-            plan, Chunk(own, _fill(words[positions], size), len(positions), root, prior, fixed, first, spread)
+            plan, Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread)
         )
 
-    parts, complete = _run_all(run, jobs, threads or _cores(), n_datasets, progress)
-    settings = Settings(
-        stop, degeneracy, 20 if restarts is None else restarts, plan.strategies, precision, polish,
-        (int(root[0]), int(root[1])), prior, fixed,
-    )  # fmt: skip
+    jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads)]
+    parts, complete = runner.run_all(run, jobs, threads, n_datasets, progress)
+    ran = plan.cap if settings.restarts != "auto" else "auto"
+    settings = replace(settings, restarts=ran, strategies=plan.strategies)
     return _assemble(model, data, names, parts, complete, settings)
 
 
@@ -148,17 +152,9 @@ def _fill(rows: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
-def _plan(
-    model: Model,
-    restarts: Any,
-    start: Any,
-    stop: Stop,
-    degeneracy: Degeneracy,
-    precision: str,
-    polish: bool,
-    certify: bool | None,
-) -> tuple[Plan, Any, float]:
+def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, float]:
     """Settings checked and put together; the starts that were given, and their perturbation."""
+    precision, restarts = settings.precision, settings.restarts
     if precision not in ("float64", "float32"):
         raise DataError(f"precision={precision!r}: use 'float64' or 'float32'.")
     given, spread, strategies = None, 0.0, model.strategies
@@ -181,14 +177,14 @@ def _plan(
         raise DataError(f"restarts={restarts!r}: give a whole number, 1 or larger, or 'auto'.")
     plan = Plan(
         model=model,
-        stop=stop,
-        degeneracy=degeneracy,
+        stop=settings.stop,
+        degeneracy=settings.degeneracy,
         restarts=AUTO_ROUND if auto else int(restarts),
         max_rounds=AUTO_ROUNDS if auto else 1,
         strategies=tuple(strategies),
         precision=precision,
-        polish=polish,
-        certify=certify,
+        polish=settings.polish,
+        certify=settings.certificate,
         width=blocks.width_for(jax.devices()[0]),
     )
     return plan, given, float(spread)
@@ -206,7 +202,7 @@ def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:
     return np.array(names, dtype=np.int64 if whole else object)
 
 
-def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[tuple[Batch, slice, int]]:
+def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job]:
     """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
     count = len(batch.positions)
     if chunk is None:
@@ -216,66 +212,14 @@ def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[tup
         chunk = 1
     chunk = min(chunk, count)
     size = blocks.capacity_for(chunk, plan.width)
-    return [(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
-
-
-def _run_all(
-    run: Callable[[Any], ChunkFit],
-    jobs: list[tuple[Batch, slice, int]],
-    threads: int,
-    total: int,
-    progress: Callable[[Advance], None] | None,
-) -> tuple[list[tuple[np.ndarray, Batch, ChunkFit]], bool]:
-    """Chunks over threads (XLA's CPU runtime uses one core for such small blocks); Ctrl-C keeps what is finished."""
-    began = time.perf_counter()
-    parts: list[tuple[np.ndarray, Batch, ChunkFit]] = []
-
-    def keep(job: tuple[Batch, slice, int], result: ChunkFit) -> None:
-        parts.append((job[0].positions[job[1]], job[0], result))
-        if progress is not None:
-            progress(_advance(parts, total, time.perf_counter() - began))
-
-    if threads == 1 or len(jobs) == 1:
-        try:
-            for job in jobs:
-                keep(job, run(job))
-        except KeyboardInterrupt:
-            if not parts:
-                raise
-        return parts, len(parts) == len(jobs)
-    pool = ThreadPoolExecutor(threads)
-    waiting: dict[Future, Any] = {}
-    try:
-        waiting = {pool.submit(run, job): job for job in jobs}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                keep(waiting.pop(future), future.result())
-    except KeyboardInterrupt:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for future, job in waiting.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                keep(job, future.result())
-        if not parts:
-            raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return parts, len(parts) == len(jobs)
-
-
-def _advance(parts: list[tuple[np.ndarray, Batch, ChunkFit]], total: int, seconds: float) -> Advance:
-    done = sum(len(p) for p, _, _ in parts)
-    rate = done / max(seconds, 1e-9)
-    converged = sum(int(np.sum(r.status == Status.CONVERGED)) for _, _, r in parts) / max(done, 1)
-    executed = sum(r.executed for _, _, r in parts)
-    efficiency = sum(r.useful for _, _, r in parts) / max(executed, 1)
-    return Advance(done, total, rate, (total - done) / max(rate, 1e-9), converged, efficiency)
+    return [Job(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
 
 
 def _assemble(
     model: Model,
     data: Any,
     names: np.ndarray,
-    parts: list[tuple[np.ndarray, Batch, ChunkFit]],
+    parts: list[Part],
     complete: bool,
     settings: Settings,
 ) -> Fits:

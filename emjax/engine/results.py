@@ -24,10 +24,11 @@ class Settings:
 
     stop: Stop
     degeneracy: Degeneracy
-    restarts: int | str
+    restarts: int | str | None
     strategies: tuple[str, ...]
     precision: str
     polish: bool
+    certificate: bool | None
     key: tuple[int, int]
     prior: Any = None
     fixed: Any = None

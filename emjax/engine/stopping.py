@@ -60,13 +60,16 @@ def judge(
     & Krishnan 2008, section 4.9) where d1 > 0 and 0 <= a < 1, else as infinite.
     """
     gain = objective - before.objective
-    geometric = (before.gain > 0) & (gain >= 0) & (gain < before.gain) & jnp.isfinite(before.gain)
-    rate = jnp.where(geometric, gain / jnp.where(geometric, before.gain, 1.0), 0.0)
-    remaining = jnp.where(geometric, gain * rate / (1.0 - rate), jnp.inf)
     fall = jnp.where(jnp.isfinite(gain), -gain, 0.0)
     noise = jnp.where(fall <= slack(objective), jnp.maximum(before.noise, fall), before.noise)
     floor = jnp.maximum(resolution(objective), FLOOR * noise)
-    aitken_hits = jnp.where(remaining < tol, before.aitken_hits + 1, 0)
+    seen = jnp.where(jnp.abs(gain) <= floor, floor, gain)
+    geometric = (before.gain > seen) & (seen >= 0) & jnp.isfinite(before.gain)
+    rate = jnp.where(geometric, seen / jnp.where(geometric, before.gain, 1.0), 0.0)
+    remaining = jnp.where(geometric, seen * rate / (1.0 - rate), jnp.inf)
+    # Fast lanes reach rounding within a step or two: that confirms a hit, and is no reason to go on.
+    confirmed = (before.aitken_hits > 0) & (jnp.abs(gain) <= floor)
+    aitken_hits = jnp.where((remaining < tol) | confirmed, before.aitken_hits + 1, 0)
     # EM's true gain is positive: a fall is rounding, and so are gains of that size (cycles occur).
     floor_hits = jnp.where(gain <= floor, before.floor_hits + 1, 0)
     at_floor = floor_hits >= FLOOR_HITS
@@ -77,7 +80,8 @@ def judge(
     status = jnp.where(gain < -slack(objective), Status.DECREASED, status)
     status = jnp.where((bits & Flag.DEGENERATE) > 0, Status.DEGENERATE, status)
     status = jnp.where(jnp.isfinite(objective), status, Status.NON_FINITE).astype(jnp.int32)
+    at_floor &= aitken_hits < AITKEN_HITS
     flags = bits | jnp.where(at_floor & (status != Status.RUNNING), Flag.NOISE_FLOOR, Flag.NONE)
-    remaining = jnp.where(at_floor, floor, remaining)
+    remaining = jnp.where(at_floor | confirmed, floor, remaining)
     progress = Progress(objective, gain, remaining, noise, aitken_hits.astype(jnp.int32), floor_hits.astype(jnp.int32))
     return progress, status, flags.astype(jnp.int32)

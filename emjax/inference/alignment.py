@@ -49,6 +49,7 @@ def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike =
     if not np.all(size > 0):
         raise DataError("scale has a value that is not positive; it is the size of an error in each coordinate")
     finite = np.all(np.isfinite(values), axis=(1, 2))
+    # Set to one point, all its components tie, and the first order is its own.
     clean = np.where(finite[:, None, None], values, 0.0)
     orders = np.array(list(arrangements(range(n_components))), dtype=np.intp)
     target, size = np.broadcast_to(target, values.shape), np.broadcast_to(size, values.shape)
@@ -57,7 +58,7 @@ def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike =
     for i in range(0, len(values), block):
         part = slice(i, i + block)
         best[part] = np.argmin(_totals(clean[part], target[part], size[part], orders), axis=1)
-    return np.where(finite[:, None], orders[best], np.arange(n_components))
+    return orders[best]
 
 
 def _totals(

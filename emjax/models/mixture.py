@@ -108,6 +108,7 @@ class Mixture(Model):
         if given is None:
             return {}
         if not isinstance(given, dict) or set(given) - set(known):
+            given = sorted(given) if isinstance(given, dict) else given
             raise DataError(f"{what}={given!r}: give a dictionary with the names {', '.join(known)}.")
         return given
 
