@@ -1,4 +1,4 @@
-"""Chunks over threads: XLA's CPU runtime uses one core for blocks this small. Progress and Ctrl-C at chunk boundaries."""
+"""Chunks over threads, since XLA's CPU runtime uses one core for blocks this small; progress and Ctrl-C between them."""
 
 from __future__ import annotations
 
