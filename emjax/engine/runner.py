@@ -1,4 +1,4 @@
-"""Chunks over threads, since XLA's CPU runtime uses one core for blocks this small; progress and Ctrl-C between them."""
+"""Chunks over threads, as XLA's CPU runtime uses one core for such small blocks; progress and Ctrl-C between them."""
 
 from __future__ import annotations
 
