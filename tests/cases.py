@@ -20,7 +20,7 @@ from emjax import (
     NormalInverseWishart,
     WeightsParams,
 )
-from tests.battery import Case
+from tests.lanes import Case
 from tests.oracle import gaussian, linear_regression
 from tests.oracle.problem import gaussian_problem, regression_problem
 

@@ -14,8 +14,8 @@ from tests.oracle import gaussian, linear_regression, mixture
 class MixtureProblem:
     """E-step, Q, log prior and M-step of a mixture for one dataset.
 
-    log_prob, maximize and log_prior speak of the components alone: (K, n) at their parameters; their blocks by name at the
-    rows' responsibilities and weights; nats. unit (n,) and weight (U,) as in `emjax.Data`; held: blocks that are fixed.
+    log_prob, maximize and log_prior speak of the components alone: (K, n) at their parameters; their blocks by name at
+    the rows' responsibilities and weights; nats. unit (n,) and weight (U,) as in `emjax.Data`; held: fixed blocks.
     """
 
     def __init__(
