@@ -8,6 +8,14 @@ import pytest
 
 from tests.references import GaussianReference, RegressionReference, gaussian_cases, regression_cases
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compilation dominates: workers and later runs share what was compiled (jax keys it by the program)."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))  # type: ignore[union-attr]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

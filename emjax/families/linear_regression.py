@@ -166,8 +166,9 @@ class LinearRegression:
             xx, xe, ee = xx + prior.strength[None, :, :], xe + pull, ee + jnp.sum(pull * away, axis=1)
             total = total + p
             extra_rows, extra_scale = 2.0 * prior.shape + 2.0, 2.0 * prior.scale
-        step = jnp.zeros_like(xe)
-        if fixed is None or fixed.coefficients is None:
+        if fixed is not None and fixed.coefficients is not None:
+            step = fixed.coefficients - params.coefficients  # the start may have others
+        else:
             step = numerics.solve_positive(design.ridged(xx), xe)
         curvature = jnp.sum(step * numerics.apply(xx, step), axis=1)
         squares = ee - 2.0 * jnp.sum(step * xe, axis=1) + curvature
