@@ -44,7 +44,10 @@ def at(data: Data, index: int | slice | np.ndarray) -> Data:
 @cache
 def base() -> Fits:
     """The batch that most tests look at."""
-    return emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS)
+    fits = emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS)
+    assert np.all(fits.status == emjax.Status.CONVERGED)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((fits.params, fits.objective)))
+    return fits
 
 
 def log_likelihood(params: Any, y: np.ndarray, x: np.ndarray, row_weight: np.ndarray | None = None) -> float:

@@ -10,7 +10,7 @@ import pytest
 import emjax
 from emjax import Data, Status
 from emjax.engine import datasets, keys
-from tests.promises import D, LINES, N, RESTARTS, SEED, at, base, lines, same_fits
+from tests.promises import LINES, RESTARTS, SEED, D, N, at, base, lines, same_fits
 
 
 def test_chunks_and_threads_change_nothing() -> None:
@@ -44,6 +44,7 @@ def test_other_sizes_in_the_batch_change_nothing() -> None:
     fits = emjax.fit_many(LINES, mixed, SEED, restarts=RESTARTS)
     same_fits(base(), fits, np.array([0, 2]), np.array([0, 2]))
     assert list(fits.n_observations) == [N, 30, N]
+    same_fits(fits[1], emjax.fit(LINES, mixed[1], SEED, restarts=RESTARTS, id=1), (), ())
     assert datasets.bucket(N) != datasets.bucket(30)
 
 
@@ -173,6 +174,7 @@ def test_padding_changes_no_fit() -> None:
     plain = emjax.fit_many(LINES, own, 0, start=shifted)
     padded = emjax.fit_many(LINES, Data(y, x, weight=weight), 0, start=shifted)
     np.testing.assert_allclose(padded.log_likelihood, plain.log_likelihood, atol=1e-6, rtol=0)
+    np.testing.assert_array_equal(padded.status, Status.CONVERGED)
     np.testing.assert_array_equal(padded.n_observations, N)
     for left, right in zip(jax.tree.leaves(padded.params), jax.tree.leaves(plain.params), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4)

@@ -12,7 +12,7 @@ from emjax import Data, Expectation, Flag, Status, Stop
 from emjax.engine import choice
 from emjax.engine.choice import Landscape
 from tests.oracle import linear_regression, mixture
-from tests.promises import D, LINES, N, RESTARTS, SEED, Step, base, lines, truth
+from tests.promises import LINES, RESTARTS, SEED, D, N, Step, base, lines, truth
 from tests.test_promises import TIED, clusters, two_clusters
 
 
@@ -117,7 +117,7 @@ def test_auto_on_mixtures() -> None:
     np.testing.assert_array_equal(again.restarts.objective, fits.restarts.objective[1])
 
 
-# --- 9: the certificate ---------------------------------------------------------------------------------------------------
+# --- 9: the certificate
 
 
 def _oracle_objective(data: Data, index: int) -> Any:

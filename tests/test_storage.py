@@ -11,9 +11,8 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, Fit, Fits, Flag, Status
-from emjax.engine import pipeline
 from tests.oracle import linear_regression, mixture
-from tests.promises import D, LINES, N, RESTARTS, SEED, at, base, lines, same_fits
+from tests.promises import LINES, RESTARTS, SEED, D, N, at, base, lines, same_fits
 
 
 def test_one_of_many_is_a_fit() -> None:
@@ -203,9 +202,6 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     good = tmp_path / "good.npz"
     base()[2].save(good)
     whole = good.read_bytes()
-    pickled = np.empty(1, object)
-    pickled[0] = _Harmful()
-    np.savez(tmp_path / "pickled.npz", json=pickled, allow_pickle=True)
     np.save(tmp_path / "array.npy", np.zeros(3))
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
     (tmp_path / "text.npz").write_text("y,x\n1,2\n")
@@ -220,6 +216,17 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             _refused(path)
     _refused(tmp_path / "missing.npz")
     emjax.load(good)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    pickled = np.empty(1, object)
+    pickled[0] = _Harmful()
+    np.savez(tmp_path / "pickled.npz", json=pickled, allow_pickle=True)
+    _refused(tmp_path / "pickled.npz")
+    base()[2].save(tmp_path / "fit.npz")
+    with np.load(tmp_path / "fit.npz") as file:
+        np.savez(tmp_path / "fit.npz", allow_pickle=True, **(dict(file) | {"a0": pickled}))
+    _refused(tmp_path / "fit.npz")
 
 
 def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -241,75 +248,3 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
         base()[0].save(tmp_path / "nowhere" / "fit.npz")
-
-
-def test_progress_is_reported() -> None:
-    seen: list[emjax.Advance] = []
-    emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS, chunk=4, threads=1, progress=seen.append)
-    assert [step.done for step in seen] == [4, 8, 12]
-    assert all(step.total == D for step in seen)
-    assert seen[-1].seconds_left == 0.0
-    assert all(0 < step.work_efficiency <= 1 and 0 <= step.converged <= 1 for step in seen)
-    assert all(step.fits_per_second > 0 for step in seen)
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_an_interrupt_leaves_the_finished_chunks(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chunk that begins with dataset 4 is interrupted; every other that was finished is kept."""
-    whole = pipeline.fit_chunk
-
-    def interrupted(plan: Any, chunk: Any) -> Any:
-        if chunk.words[0] == 4:
-            raise KeyboardInterrupt
-        return whole(plan, chunk)
-
-    monkeypatch.setattr(pipeline, "fit_chunk", interrupted)
-    fits = emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS, chunk=4, threads=threads)
-    assert not fits.complete
-    assert 0 < len(fits) < D
-    assert set(fits.positions) <= {0, 1, 2, 3, 8, 9, 10, 11}
-    same_fits(base(), fits, fits.positions)
-    np.testing.assert_array_equal(fits.ids, fits.positions)
-    np.testing.assert_array_equal(fits[-1].data.y, lines().y[fits.positions[-1]])
-    assert "interrupted" in fits.summary()
-    assert base().complete
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("times", [1, 2])
-def test_an_interrupt_from_the_progress_callback(threads: int, times: int) -> None:
-    """Also a second one, while the finished chunks are being gathered."""
-    calls: list[int] = []
-
-    def stop(step: emjax.Advance) -> None:
-        calls.append(step.done)
-        if len(calls) <= times:
-            raise KeyboardInterrupt
-
-    try:
-        fits = emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS, chunk=4, threads=threads, progress=stop)
-    except KeyboardInterrupt:
-        pytest.fail("the finished chunks are lost")
-    assert not fits.complete or len(fits) == D
-    same_fits(base(), fits, fits.positions)
-
-
-def test_an_interrupt_before_anything_is_finished_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(plan: Any, chunk: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "fit_chunk", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS, chunk=4, threads=1)
-
-
-def test_an_interrupted_fit_can_be_saved(tmp_path: Path) -> None:
-    def stop(step: emjax.Advance) -> None:
-        raise KeyboardInterrupt
-
-    fits = emjax.fit_many(LINES, lines(), SEED, restarts=RESTARTS, chunk=4, threads=1, progress=stop)
-    assert len(fits) == 4
-    fits.save(tmp_path / "part.npz")
-    back = emjax.load(tmp_path / "part.npz")
-    same_fits(fits, back)
-    assert not back.complete
