@@ -198,8 +198,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
     )
 
 
-# Run a few times only: half the time to compile without optimisation.
-@partial(jax.jit, static_argnames=("model",), compiler_options={"xla_backend_optimization_level": 0})
+@partial(jax.jit, static_argnames=("model",))
 def compiled_points(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point:
     return jax.vmap(partial(_point, model, prior, fixed))(data, params)
 

@@ -34,8 +34,8 @@ MCLUST = {
 
 def canonical_name(name: str) -> str:
     """The form's name; mclust's letters are translated."""
-    found = MCLUST.get(name, name)
-    if found not in NAMES:
+    found = MCLUST.get(name, name) if isinstance(name, str) else None
+    if found is None or found not in NAMES:
         known = ", ".join([*NAMES, *MCLUST])
         raise DataError(f"covariance={name!r} is not known: use one of {known}.")
     return found
@@ -117,7 +117,10 @@ class CovarianceForm:
                 scatter = scatter + prior.scale[None, :, :]
             found = scatter / jnp.maximum(rows + extra, tiny)[:, None, None]
             found = found if self.shape == "full" else found * identity[None, :, :]
-        found = found + VARIANCE_FLOOR * eps**2 * identity[None, :, :]
+        # Rounding may leave a collapsed variance below zero: the diagonal is lifted to the floor.
+        diagonal = jnp.diagonal(found, axis1=1, axis2=2)
+        lift = jnp.maximum(VARIANCE_FLOOR * eps**2 - diagonal, VARIANCE_FLOOR * eps**2)
+        found = found + numerics.diagonal_matrix(lift)
         return jnp.broadcast_to(found, (n_components, d, d))
 
     def log_prior(self, covariances: Array, prior: Any, unit: Array) -> Array:

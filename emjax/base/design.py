@@ -49,6 +49,12 @@ def total_weight(weight: Array) -> Array:
     return jnp.maximum(jnp.sum(weight), jnp.finfo(weight.dtype).tiny)
 
 
+def magnitude(values: Array) -> Array:
+    """Largest absolute value along the last axis, or 1: divided by it first, squares neither overflow nor vanish."""
+    largest = jnp.max(jnp.abs(values), axis=-1, initial=0.0)
+    return jnp.where(largest > 0, largest, 1.0)
+
+
 def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
     """Standard deviation, or 1 where it is nothing but rounding (then also True)."""
     constant = mean_square <= (ROUNDING * jnp.finfo(mean_square.dtype).eps * mean) ** 2
@@ -58,10 +64,13 @@ def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
 def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Array) -> tuple[Design, Array]:
     """The design of covariates (p, n) and `Problem` bits: constant or collinear columns."""
     total = total_weight(weight)
+    size = magnitude(x)
+    x = x / size[:, None]
     x_mean = (x @ weight) / total if intercept else jnp.zeros(x.shape[0], x.dtype)
     x = x - x_mean[:, None]
     x_unit, constant = unit_of((x**2 @ weight) / total, x_mean)
     x = x / x_unit[:, None]
+    x_mean, x_unit = x_mean * size, x_unit * size
     if intercept:
         x = jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
     to_user, to_prepared, shift = _maps(intercept, y_mean, y_unit, x_mean, x_unit)
@@ -95,7 +104,7 @@ def ridged(xx: Array) -> Array:
     """Information matrices (..., p, p) kept off singularity."""
     eps = jnp.finfo(xx.dtype).eps
     diagonal = jnp.diagonal(xx, axis1=-2, axis2=-1)
-    lift = RIDGE * eps * diagonal + jnp.finfo(xx.dtype).tiny / eps
+    lift = RIDGE * eps * diagonal + jnp.finfo(xx.dtype).tiny
     return xx + numerics.diagonal_matrix(lift)
 
 

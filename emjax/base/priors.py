@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base import numerics
 from emjax.base.records import Array
 from emjax.base.registry import register
+from emjax.base.status import DataError
 
 
 @register
@@ -20,6 +22,10 @@ class Dirichlet(NamedTuple):
     """
 
     concentration: Array | float
+
+    def check(self) -> None:
+        """Errors: `DataError` for a concentration below 1 or not finite."""
+        _require(self.concentration, 1.0, True, "Dirichlet(concentration=...)", "1 or larger")
 
 
 @register
@@ -36,6 +42,13 @@ class NormalInverseGamma(NamedTuple):
     shape: Array | float = 1.5
     scale: Array | float | None = None
 
+    def check(self) -> None:
+        """Errors: `DataError` for values outside their range."""
+        _require(self.mean, -np.inf, False, "NormalInverseGamma(mean=...)", "finite")
+        _require(self.shape, 0.0, False, "NormalInverseGamma(shape=...)", "positive and finite")
+        _require(self.scale, 0.0, False, "NormalInverseGamma(scale=...)", "positive and finite")
+        _require_positive_definite(self.strength, "NormalInverseGamma(strength=...)")
+
 
 @register
 class NormalInverseWishart(NamedTuple):
@@ -50,6 +63,37 @@ class NormalInverseWishart(NamedTuple):
     strength: Array | float = 0.01
     degrees: Array | float | None = None
     scale: Array | None = None
+
+    def check(self) -> None:
+        """Errors: `DataError` for values outside their range."""
+        d = np.size(self.mean) if self.mean is not None else np.shape(self.scale)[0] if np.ndim(self.scale) else 1
+        _require(self.mean, -np.inf, False, "NormalInverseWishart(mean=...)", "finite")
+        _require(self.strength, 0.0, False, "NormalInverseWishart(strength=...)", "positive and finite")
+        _require(self.degrees, d - 1.0, False, "NormalInverseWishart(degrees=...)", "larger than d - 1 and finite")
+        _require_positive_definite(self.scale, "NormalInverseWishart(scale=...)")
+
+
+def _require(value: Any, least: float, allowed: bool, what: str, how: str) -> None:
+    """Numbers above `least` (or at it, where `allowed`), and finite; None passes."""
+    if value is None:
+        return
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what}: {value!r} is not a number; it must be {how}.") from None
+    good = np.isfinite(numbers) & ((numbers >= least) if allowed else (numbers > least))
+    if not np.all(good):
+        raise DataError(f"{what}: {value!r} must be {how}.")
+
+
+def _require_positive_definite(value: Any, what: str) -> None:
+    if value is None or np.ndim(value) < 2:
+        _require(value, 0.0, False, what, "positive and finite")
+        return
+    matrix = np.asarray(value, np.float64)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and bool(np.all(np.isfinite(matrix)))
+    if not square or not np.allclose(matrix, matrix.T) or np.min(np.linalg.eigvalsh(matrix)) <= 0:
+        raise DataError(f"{what}: {value!r} must be a symmetric positive definite matrix.")
 
 
 def log_dirichlet(weights: Array, concentration: Array) -> Array:

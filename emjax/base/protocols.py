@@ -92,6 +92,10 @@ class Family(Protocol):
         """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
         ...
 
+    def check_params(self, params: Params) -> None:
+        """On the host: values outside the parameter space raise `DataError`; blocks may be None."""
+        ...
+
 
 @runtime_checkable
 class Latent(Protocol):
@@ -156,8 +160,11 @@ class Model(Protocol):
         return params
 
     def boundary(self, params: Params, prepared: Any) -> Array:
-        """Free coordinates that are at the edge of the parameter space, (m,) bool; the certificate fixes them."""
-        return jnp.zeros(self.to_free(params, prepared).shape, bool)
+        """Which free coordinates the certificate holds fixed, (m,) int32.
+
+        0 interior; 1 at the edge, its end at minus infinity (the sign of its score is checked); 2 not identified there.
+        """
+        return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)
 
     def to_free(self, params: Params, prepared: Any) -> Array:
         """Unconstrained, identified coordinates, (m,): m is the number of free parameters.
@@ -184,3 +191,6 @@ class Model(Protocol):
 
     def check(self, data: Data) -> None:
         """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
+
+    def check_settings(self, prior: Any, fixed: Any, params: Params) -> None:
+        """On the host: impossible priors, fixed blocks and given starts (leading dataset axis) raise `DataError`."""

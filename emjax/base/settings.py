@@ -24,10 +24,11 @@ class Stop:
     max_iterations: int = 10_000
 
     def __post_init__(self) -> None:
-        if not self.tol > 0:
-            raise DataError(f"Stop(tol={self.tol}): the tolerance must be positive; the default is 1e-6 nats.")
-        if self.max_iterations < 1:
-            raise DataError(f"Stop(max_iterations={self.max_iterations}): at least one iteration is needed.")
+        if isinstance(self.tol, bool) or not isinstance(self.tol, (int, float)) or not 0 < self.tol < float("inf"):
+            raise DataError(f"Stop(tol={self.tol!r}): the tolerance must be positive; the default is 1e-6 nats.")
+        whole = isinstance(self.max_iterations, int) and not isinstance(self.max_iterations, bool)
+        if not whole or not 1 <= self.max_iterations < 2**31:
+            raise DataError(f"Stop(max_iterations={self.max_iterations!r}): give a whole number from 1 to 2**31 - 1.")
 
 
 @register
@@ -52,6 +53,11 @@ class Degeneracy:
     def __post_init__(self) -> None:
         if self.relative_to not in ("components", "data"):
             raise DataError(f"Degeneracy(relative_to={self.relative_to!r}): use 'components' or 'data'.")
+        for name in ("min_scale_ratio", "min_rows", "suspect_scale_ratio", "suspect_rows"):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+            if not number and not (name == "min_rows" and value is None):
+                raise DataError(f"Degeneracy({name}={value!r}): give a number, 0 or larger.")
 
     @staticmethod
     def interior(min_rows: float | None = None) -> Degeneracy:

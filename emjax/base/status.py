@@ -34,8 +34,8 @@ _MESSAGES = {
     Status.DEGENERATE: "A component collapsed (too small a scale or too few rows); try fewer components, a common "
     "scale, a prior, or another Degeneracy(...).",
     Status.NON_FINITE: "The objective became NaN or infinite; check the data's scale, or use a prior.",
-    Status.DECREASED: "The objective fell by more than rounding and the step could not be mended; the parameters are "
-    "the last accepted ones.",
+    Status.DECREASED: "The objective fell by more than rounding and the step could not be mended; rescale the data, or "
+    "try other starts.",
     Status.PRECISION_LIMIT: "The floating-point type cannot resolve the tolerance; use precision='float64', "
     "polish=True, or a larger Stop(tol=...).",
     Status.INVALID_DATA: "The dataset cannot be fitted; `problems` says why.",
@@ -75,7 +75,8 @@ class Problem(IntFlag):
 
 
 _PROBLEMS = {
-    Problem.RESPONSE_NOT_FINITE: "NaN or infinity in the response y: drop those rows or give them weight 0",
+    Problem.RESPONSE_NOT_FINITE: "NaN or infinity in the response y (or its offset): drop those rows or give them "
+    "weight 0",
     Problem.COVARIATE_NOT_FINITE: "NaN or infinity in the covariates: drop those rows or give them weight 0",
     Problem.WEIGHT_INVALID: "a weight is negative, NaN or infinite: weights must be 0 or larger",
     Problem.NO_WEIGHT: "the total weight is zero: no row is left to fit",

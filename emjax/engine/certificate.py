@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 DEFAULT_LIMIT = 30  # free parameters up to which the information is computed unasked
+INWARD = 1e-12  # times 1 + the largest score: an edge coordinate's score above this points inside beyond rounding
 NEGATIVE = 1e-9  # an eigenvalue below this times the largest (both negative) is negative beyond rounding
 PROBE_GAINS = (1e-3, 1e-1, 1.0, 4.0)  # nats that a step along a negative eigenvector should gain to second order
 LONGEST = 3.0  # longest such step, free coordinates of prepared data
@@ -32,10 +33,14 @@ class Certificate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The certificate of C points, whether each is a saddle, and where to look on from it, (C, P, m)."""
+    """The certificate of C points, whether each is no maximum, and where to look on from it, (C, P, m).
+
+    negative : a negative eigenvalue. inward : an edge coordinate whose score points back inside (against KKT).
+    """
 
     certificate: Certificate
     negative: np.ndarray
+    inward: np.ndarray
     probes: np.ndarray
 
 
@@ -44,15 +49,19 @@ def empty(count: int) -> Certificate:
     return Certificate(*(np.full(count, np.nan) for _ in range(3)))
 
 
-def examine(free: np.ndarray, score: np.ndarray, information: np.ndarray, boundary: np.ndarray) -> Verdict:
-    """From free coordinates and scores (C, m), information (C, m, m), boundary mask (C, m)."""
+def examine(free: np.ndarray, score: np.ndarray, information: np.ndarray, held_as: np.ndarray) -> Verdict:
+    """From free coordinates and scores (C, m), information (C, m, m), and `Model.boundary` (C, m)."""
     count, m = free.shape
+    boundary = held_as != 0
+    with np.errstate(invalid="ignore"):
+        growing = (held_as == 1) & (score > INWARD * (1.0 + np.max(np.abs(score), axis=1, initial=0.0))[:, None])
     with np.errstate(all="ignore"):
         score_norm = np.sqrt(np.sum(np.where(boundary, 0.0, score) ** 2, axis=1))
     if m == 0 or information.shape[-1] != m:
         nothing = np.zeros((count, 0, m))
         unknown = np.zeros(count) if m == 0 else np.full(count, np.nan)
-        return Verdict(Certificate(score_norm, unknown, np.full(count, np.nan)), np.zeros(count, bool), nothing)
+        none = np.zeros(count, bool)
+        return Verdict(Certificate(score_norm, unknown, np.full(count, np.nan)), none, none, nothing)
     usable = np.all(np.isfinite(information), axis=(1, 2)) & np.all(np.isfinite(score), axis=1)
     held = boundary[:, :, None] | boundary[:, None, :]
     largest = np.max(np.abs(np.where(held | ~usable[:, None, None], 0.0, information)), axis=(1, 2))
@@ -68,13 +77,13 @@ def examine(free: np.ndarray, score: np.ndarray, information: np.ndarray, bounda
         gain = 0.5 * np.sum(along**2 / values, axis=1)
     gain = np.where(negative | (values[:, 0] <= 0), np.inf, gain)
     certificate = Certificate(score_norm, np.where(usable, gain, np.nan), np.where(usable, values[:, 0], np.nan))
-    return Verdict(certificate, negative, _probes(free, score, boundary, values, vectors, along))
+    probes = _probes(free, growing, values, vectors, along)
+    return Verdict(certificate, negative, usable & np.any(growing, axis=1), probes)
 
 
 def _probes(
     free: np.ndarray,
-    score: np.ndarray,
-    boundary: np.ndarray,
+    growing: np.ndarray,
     values: np.ndarray,
     vectors: np.ndarray,
     along: np.ndarray,
@@ -83,9 +92,11 @@ def _probes(
     with np.errstate(all="ignore"):
         newton = np.einsum("cij,cj->ci", vectors, along / np.abs(values))
         curvature = np.maximum(-values[:, 0], 1e-300)
-        steps = [np.minimum(np.sqrt(2.0 * gain / curvature), LONGEST) for gain in PROBE_GAINS]
+        # Where nothing is negative a long step could only land at another maximum.
+        down = values[:, 0] < 0
+        steps = [np.where(down, np.minimum(np.sqrt(2.0 * gain / curvature), LONGEST), 0.0) for gain in PROBE_GAINS]
     way = vectors[:, :, 0]
     candidates = [free, free + newton]
     candidates += [free + sign * step[:, None] * way for step in steps for sign in (1.0, -1.0)]
-    candidates.append(np.where(boundary & (score > 0), np.log(LIFT), free))
+    candidates.append(np.where(growing, np.log(LIFT), free))
     return np.stack(candidates, axis=1)

@@ -39,10 +39,12 @@ def one(model: Model, data: Any) -> Data:
         value = getattr(data, name)
         if value is not None and (value.ndim == 0 or value.shape[0] != n):
             raise DataError(f"y has {n} rows but {name} has shape {value.shape}: give one entry of {name} a row of y.")
+    for name in ("offset", "trials", "unit", "observed"):
+        value = getattr(data, name)
+        if value is not None and value.ndim != 1:
+            raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
-    if data.observed is not None and data.observed.ndim != 1:
-        raise DataError("observed must be one flag a row, (n,): this family takes no missing cells.")
     data = _with_units(data)
     assert data.weight is not None
     n_units = n if data.unit is None else int(data.unit[-1]) + 1
@@ -64,12 +66,16 @@ def _arrays(data: Any) -> Data:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype == object or array.dtype.kind not in "fiub":
-        try:
+    if isinstance(value, np.ma.MaskedArray):
+        value = np.ma.filled(value.astype(np.float64), np.nan)
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            if array.dtype.kind not in "OUS":
+                raise TypeError(f"their type is {array.dtype}")
             array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{name} holds values that are not numbers ({error}): convert them first.") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} holds values that are not numbers ({error}): convert them first.") from None
     if name in ("observed",) or (name == "weight" and array.dtype == np.bool_):
         return array.astype(np.bool_)
     return array if name == "unit" else array.astype(np.float64)
@@ -115,11 +121,17 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
     if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
         raise DataError("data must be an emjax.Data with a leading dataset axis, or a list of emjax.Data.")
     groups: dict[Any, list[tuple[int, Data, int]]] = defaultdict(list)
+    first: Any = None
     for position, item in enumerate(data):
         try:
             single = one(model, item)
         except DataError as error:
             raise DataError(f"Dataset {position}: {error}") from None
+        columns = [None if v is None else v.shape[1:] for v in single]
+        first = columns if first is None else first
+        if columns != first:
+            named = ", ".join(n for n, a, b in zip(Data._fields, columns, first, strict=True) if a != b)
+            raise DataError(f"Dataset {position} differs from dataset 0 in its columns of {named}: fit them apart.")
         padded = pad(single, bucket(single.y.shape[0]))
         shape = tuple((name, v.shape, v.dtype.str) for name, v in padded._asdict().items() if v is not None)
         groups[shape].append((position, padded, single.y.shape[0]))

@@ -15,14 +15,29 @@ def explain(data: Data, problem: Problem) -> str:
     return f"The dataset cannot be fitted: {text}{' (' + '; '.join(where) + ')' if where else ''}."
 
 
-def _not_finite(name: str, values: np.ndarray | None) -> str:
+def _not_finite(name: str, data: Data) -> str:
+    values = getattr(data, name)
     if values is None:
         return ""
     bad = np.argwhere(~np.isfinite(values))
+    bad = bad[_used(data)[bad[:, 0]]]
     if len(bad) == 0:
         return ""
     column = f", column {bad[0][1]}" if values.ndim == 2 else ""
     return f"first in row {bad[0][0]}{column} of {name}, {len(bad)} in all"
+
+
+def _used(data: Data) -> np.ndarray:
+    """Rows that count, (n,)."""
+    assert data.weight is not None
+    weight = np.asarray(data.weight if data.unit is None else data.weight[data.unit], np.float64)
+    return ~(weight == 0) if data.observed is None else ~(weight == 0) & np.asarray(data.observed)
+
+
+def _weight(data: Data) -> str:
+    weight = np.asarray(data.weight, np.float64)
+    bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    return f"first weight {bad[0]}, {weight[bad[0]]:g}, {len(bad)} in all" if len(bad) else "their sum overflows"
 
 
 def _constant(name: str, values: np.ndarray | None) -> str:
@@ -50,8 +65,9 @@ def _rows(data: Data) -> str:
 
 
 _PLACES = {
-    Problem.RESPONSE_NOT_FINITE: lambda data: _not_finite("y", data.y),
-    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data.x),
+    Problem.WEIGHT_INVALID: _weight,
+    Problem.RESPONSE_NOT_FINITE: lambda data: _not_finite("y", data) or _not_finite("offset", data),
+    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data),
     Problem.CONSTANT_RESPONSE: lambda data: _constant("y", data.y),
     Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
     Problem.COLLINEAR: _dependent,

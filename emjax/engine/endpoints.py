@@ -14,6 +14,7 @@ from emjax.engine.choice import Landscape
 from emjax.engine.chunks import ChunkFit, Counter, Plan, padded, put
 
 MAX_ROUNDS = 6  # second passes through the scheduler before a point is given up as a saddle
+ROUNDING = 1e-12  # a probe better by more than this, relatively, is better
 TIGHTER = 0.1  # each such pass runs at this much of the tolerance before it
 
 
@@ -114,7 +115,7 @@ class EndPoints:
             verdict = self._examine(rows, second)
             if not move:
                 return
-            short = verdict.negative | (verdict.certificate.predicted_gain > self._tolerance(rows))
+            short = verdict.negative | verdict.inward | (verdict.certificate.predicted_gain > self._tolerance(rows))
             rows = self._onward(rows[short], verdict, short, turn, counter)
 
     def _tolerance(self, rows: np.ndarray) -> np.ndarray:
@@ -128,21 +129,23 @@ class EndPoints:
         if len(rows) == 0:
             return rows
         tol = self._tolerance(rows)
-        negative = verdict.negative[short]
+        negative = (verdict.negative | verdict.inward)[short]
         params, objective = self._best_probe(rows, verdict.probes[short])
         # A negative eigenvalue with nothing better along it is rounding on a flat ridge, not a saddle.
-        go = np.where(negative, objective > self.objective[rows] + tol, True) & (self.status[rows] == Status.CONVERGED)
+        better = objective > self.objective[rows] + ROUNDING * (1.0 + np.abs(self.objective[rows]))
+        go = np.where(negative, better, True) & (self.status[rows] == Status.CONVERGED)
         if turn == MAX_ROUNDS:
-            self.status[rows[go & negative]] = Status.SADDLE
+            left = negative & (objective > self.objective[rows] + tol)
+            self.status[rows[go & left]] = Status.SADDLE
             return rows[:0]
         rows, negative = rows[go], negative[go]
         if len(rows) == 0:
             return rows
         lanes = self._run(rows, jax.tree.map(lambda a: a[go], params), self.plan.stop.tol * TIGHTER**turn, counter)
-        better = choice.eligible(lanes.status) & (lanes.objective >= self.objective[rows])
-        self._accept(rows, lanes, better, Flag.ESCAPED)
-        self.status[rows[~better & negative]] = Status.SADDLE
-        return rows[better]
+        gained = choice.eligible(lanes.status) & (lanes.objective >= self.objective[rows])
+        self._accept(rows, lanes, gained, Flag.ESCAPED)
+        self.status[rows[~gained & negative]] = Status.SADDLE
+        return rows[gained]
 
     def _count_free(self) -> int:
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (self.params, self.prepared))

@@ -101,6 +101,7 @@ def fit_many(
 
     Returns `Fits`.
     """
+    _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
     root = keys.root_key(key)
     settings = Settings(
         stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed
@@ -124,8 +125,11 @@ def _fit_all(
     prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
         template = templates.of(model, groups[0], prior)
+        model.check_settings(prior, fixed, None)
         templates.check_fixed(fixed, template)
-        given = None if given is None else templates.per_dataset(given, template, n_datasets)
+        if given is not None:
+            given = templates.per_dataset(given, template, n_datasets)
+            model.check_settings(None, None, given)
     names = _names(ids, n_datasets)
     words = keys.dataset_words(names)
 
@@ -144,6 +148,24 @@ def _fit_all(
     return _assemble(model, data, names, parts, complete, settings)
 
 
+def _check_arguments(
+    model: Any, stop: Any, degeneracy: Any, polish: Any, certificate: Any, chunk: Any, threads: Any
+) -> None:
+    """What is of the wrong kind altogether: `DataError`."""
+    if isinstance(model, type) or not (hasattr(model, "expect") and hasattr(model, "maximize")):
+        raise DataError(f"{model!r} is not a model: try Mixture(LinearRegression(), 2).")
+    if not isinstance(stop, Stop):
+        raise DataError(f"stop={stop!r}: give Stop(tol=..., max_iterations=...).")
+    if not isinstance(degeneracy, Degeneracy):
+        raise DataError(f"degeneracy={degeneracy!r}: give Degeneracy(...).")
+    if not isinstance(polish, bool) or not (certificate is None or isinstance(certificate, bool)):
+        raise DataError(f"polish={polish!r} and certificate={certificate!r}: use True or False.")
+    for name, value in (("chunk", chunk), ("threads", threads)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= 1):
+            raise DataError(f"{name}={value!r}: give a whole number, 1 or larger.")
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -160,6 +182,8 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
     given, spread, strategies = None, 0.0, model.strategies
     if isinstance(start, Perturbed):
         given, spread = start.params, start.spread
+        if isinstance(spread, bool) or not isinstance(spread, (int, float)) or not 0 < spread < float("inf"):
+            raise DataError(f"Perturbed(spread={spread!r}): give a positive number.")
     elif isinstance(start, str) or (isinstance(start, tuple) and not hasattr(start, "_fields")):
         strategies = (start,) if isinstance(start, str) else start
     elif start is not None:
@@ -169,10 +193,12 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
         if spread == 0.0 and restarts not in (None, 1):
             raise DataError("restarts from one set of parameters would all be equal: use start=Perturbed(params).")
         restarts = 1 if restarts is None and spread == 0.0 else restarts
+    if given is None and len(strategies) == 0:
+        raise DataError("start=(): name at least one start strategy.")
     for strategy in strategies:
         starts.check(model, strategy)
     restarts = 20 if restarts is None else restarts
-    auto = restarts == "auto"
+    auto = isinstance(restarts, str) and restarts == "auto"
     if not auto and (isinstance(restarts, bool) or not isinstance(restarts, (int, np.integer)) or restarts < 1):
         raise DataError(f"restarts={restarts!r}: give a whole number, 1 or larger, or 'auto'.")
     plan = Plan(
@@ -193,13 +219,18 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
 def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:
     if ids is None:
         return np.arange(n_datasets)
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise DataError(f"ids={ids!r}: give a list of names, one a dataset.")
     names = list(ids)
     if len(names) != n_datasets:
         raise DataError(f"ids has {len(names)} names but there are {n_datasets} datasets: give one name a dataset.")
     if len(set(map(str, names))) != len(names):
         raise DataError("ids has a name twice: two datasets of one name would get the same starts.")
     whole = all(isinstance(name, (int, np.integer)) for name in names)
-    return np.array(names, dtype=np.int64 if whole else object)
+    small = whole and all(-(2**63) <= int(name) < 2**63 for name in names)
+    found = np.empty(len(names), np.int64 if small else object)
+    found[:] = names
+    return found
 
 
 def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job]:
@@ -208,9 +239,7 @@ def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job
     if chunk is None:
         row_bytes = sum(v[0].nbytes for v in batch.data if v is not None) * 4
         chunk = min(LANES_PER_CHUNK // plan.restarts, BYTES_PER_CHUNK // max(1, row_bytes), -(-count // threads))
-    if chunk < 1:
-        chunk = 1
-    chunk = min(chunk, count)
+    chunk = min(max(1, chunk), count)
     size = blocks.capacity_for(chunk, plan.width)
     return [Job(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
 
@@ -259,4 +288,5 @@ def _assemble(
 def _observations(batch: Batch, positions: np.ndarray) -> np.ndarray:
     """Sum of the units' weights."""
     weight = np.asarray(batch.data.weight)[np.searchsorted(batch.positions, positions)]
-    return np.asarray(np.sum(weight, axis=1, dtype=np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
+        return np.asarray(np.sum(weight, axis=1, dtype=np.float64))

@@ -44,7 +44,7 @@ def dataset_words(ids: Iterable[Any]) -> np.ndarray:
 
 
 def _word(name: Any) -> int:
-    if isinstance(name, (int, np.integer)) and 0 <= int(name) < 2**32:
+    if isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= int(name) < 2**32:
         return int(name)
     return int(_words(str(name).encode())[0])
 

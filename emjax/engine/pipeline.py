@@ -18,7 +18,7 @@ from emjax.engine.endpoints import EndPoints
 
 def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
     """Prepare, start, run, choose, polish, certify, escape, return to the user's units."""
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.threefry_partitionable(True):
         count = np.int32(chunk.count)
         data = jax.tree.map(jnp.asarray, chunk.data)
         prepared, problems = stages.prepare(plan.model, plan.width, data, chunk.prior, chunk.fixed, count)

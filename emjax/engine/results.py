@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from emjax.base.protocols import Model
-from emjax.base.records import Data, Params
+from emjax.base.records import Data, Params, Prediction
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
 from emjax.engine import choice, datasets, stages
@@ -96,11 +96,19 @@ class Fit(_Record):
     def predict(self, data: Data | None = None) -> Any:
         """Posterior probabilities (n, K) and labels (n,) of the rows of `data`, by default those fitted."""
         single = datasets.one(self.model, self.data if data is None else data)
+        fitted = datasets.one(self.model, self.data)
+        for name in ("y", "x"):
+            new, old = (None if v is None else v.shape[1:] for v in (getattr(single, name), getattr(fitted, name)))
+            if new != old:
+                raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        padded = datasets.pad(single, datasets.bucket(n))
+        # Weights belong to the fit: every row with finite values is predicted, the others get NaN and the label -1.
+        asked = single._replace(weight=np.ones(np.shape(single.weight), bool))
+        padded = datasets.pad(asked, datasets.bucket(n))
         with jax.enable_x64(True):
             found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
-            return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
+            found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
+        return _blank(found, single)
 
     def summary(self) -> str:
         """The fit in words: how it ended, its criteria, its parameters, what the restarts say."""
@@ -179,6 +187,19 @@ class Fits(_Record):
         from emjax.engine import storage
 
         storage.save(self, path)
+
+
+def _blank(found: Any, data: Data) -> Any:
+    """NaN and -1 for rows that hold a value that is not finite."""
+    if not isinstance(found, Prediction):
+        return found
+    bad = ~np.all(np.isfinite(found.responsibilities), axis=1)
+    for values in (data.y, data.x, data.offset):
+        if values is not None:
+            bad |= ~np.all(np.isfinite(values.reshape(len(bad), -1)), axis=1)
+    found.responsibilities[bad] = np.nan
+    found.labels[bad] = -1
+    return found
 
 
 def _reason(status: Any, problems: Any) -> str:

@@ -71,7 +71,7 @@ def run_all(
         pool.shutdown(wait=True, cancel_futures=True)
         for future, job in waiting.items():
             if future.done() and not future.cancelled() and future.exception() is None:
-                keep(job, future.result())
+                parts.append((job.batch.positions[job.rows], job.batch, future.result()))
         if not parts:
             raise
     finally:

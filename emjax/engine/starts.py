@@ -56,7 +56,7 @@ def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], ch
 def check(model: Model, strategy: str) -> None:
     """On the host: an unknown strategy raises `DataError`."""
     known = tuple(RULES) if hasattr(model, "initial") else model.strategies
-    if strategy not in known:
+    if not isinstance(strategy, str) or strategy not in known:
         raise DataError(f"start={strategy!r} is not known: use one of {', '.join(known)}, or parameters.")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,28 @@ import jax
 import numpy as np
 
 from emjax.base import registry
-from emjax.base.status import DataError, Problem
+from emjax.base.status import DataError, Problem, Status
 from emjax.engine import blocks, datasets, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.results import Fit, Fits, Settings
 
 FORMAT = 1
-AGREE = 1e-8  # relative: a recomputed objective further off than this means another file, model or version
+AGREE = 1e-8  # relative: a recomputed value further off than this means another file, model or version
 
 for _cls in (Fit, Fits, Settings, Landscape, Certificate):
     registry.register(_cls)
 
 
 def save(record: Fit | Fits, path: Any) -> None:
-    """Write to a temporary name beside `path`, then rename."""
+    """Write to a temporary name beside `path`, then rename.
+
+    What the user's parameters give when recomputed goes along: it differs from the fit's own values by the rounding of
+    the change of units, which ill-scaled data make large.
+    """
     arrays: dict[str, np.ndarray] = {}
-    text = json.dumps({"format": FORMAT, "content": _encode(record, arrays)})
+    content = {"fit": record, "recomputed": _recompute(record), "claimed": _claimed(record)}
+    text = json.dumps({"format": FORMAT, "content": _encode(content, arrays)})
     target = Path(path)
     part = target.with_name(target.name + ".part")
     try:
@@ -47,18 +52,23 @@ def load(path: Any) -> Any:
     what this version computes. A model of one's own must be known by `emjax.register` first.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         document = json.loads(arrays.pop("json").tobytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a file that emjax saved ({error}).") from None
-    if document.get("format") != FORMAT:
-        raise DataError(f"{path} has format {document.get('format')}; this version of emjax reads format {FORMAT}.")
-    record = _decode(document["content"], arrays)
-    _verify(record, path)
-    return record
+        version = document["format"]
+        found = _decode(document["content"], arrays) if version == FORMAT else None
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in the readers
+        raise DataError(f"{path} is not a file that emjax saved, or is damaged ({type(error).__name__}).") from None
+    if not isinstance(found, dict) or not isinstance(found.get("fit"), Fit | Fits):
+        raise DataError(f"{path} has format {version}; this version of emjax reads fits of format {FORMAT}.")
+    _verify(found["fit"], np.asarray(found.get("recomputed")), np.asarray(found.get("claimed")), path)
+    return found["fit"]
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -90,7 +100,10 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         cls = registry.find(content)
         if cls is None:
             raise DataError(f"The file holds a {content}: register its class with emjax.register before loading.")
-        return cls(**{name: _decode(v, arrays) for name, v in rest[0][1].items()})
+        inner = {name: _decode(v, arrays) for name, v in rest[0][1].items()}
+        if cls is Fit:
+            inner["status"] = Status(int(inner["status"]))
+        return cls(**inner)
     if kind in ("list", "tuple"):
         items = [_decode(v, arrays) for v in content]
         return items if kind == "list" else tuple(items)
@@ -102,33 +115,45 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
     return array[()] if array.ndim == 0 else array
 
 
-def _verify(record: Fit | Fits, path: Any) -> None:
-    """Every fit with parameters must have the objective that it says it has."""
+def _recompute(record: Fit | Fits) -> np.ndarray:
+    """Log-likelihoods and objectives, (2, D), from the data and the user's parameters."""
     if isinstance(record, Fit):
         data, positions = [record.data], np.zeros(1, int)
         params = jax.tree.map(lambda a: np.asarray(a)[None], record.params)
     else:
         data, positions, params = record.data, record.positions, record.params
-    claimed = np.atleast_1d(np.asarray(record.objective))
-    found = objectives(record.model, data, positions, params, record.settings.prior, record.settings.fixed)
-    wrong = np.abs(found - claimed) > AGREE * (1.0 + np.abs(claimed))
-    wrong |= np.isfinite(claimed) & ~np.isfinite(found)
-    if record.settings.precision == "float32" and not record.settings.polish:
-        wrong = np.abs(found - claimed) > 1e-4 * (1.0 + np.abs(claimed))
+    return recompute(record.model, data, positions, params, record.settings.prior, record.settings.fixed)
+
+
+def _claimed(record: Fit | Fits) -> np.ndarray:
+    """Log-likelihoods and objectives, (2, D), as the record states them."""
+    return np.stack([np.atleast_1d(np.asarray(v, np.float64)) for v in (record.log_likelihood, record.objective)])
+
+
+def _verify(record: Fit | Fits, saved: np.ndarray, stated: np.ndarray, path: Any) -> None:
+    """The data and parameters must give what they gave at saving, and the record must state what it stated."""
+    found = _recompute(record)
+    claimed = _claimed(record)
+    if not saved.shape == stated.shape == found.shape:
+        raise DataError(f"{path} is damaged: its check values have shape {saved.shape}, not {found.shape}.")
+    with np.errstate(invalid="ignore"):
+        size = AGREE * (1.0 + np.abs(saved))
+        wrong = ~(np.abs(found - saved) <= size) & ~(np.isnan(found) & np.isnan(saved))
+    wrong |= ~((claimed == stated) | (np.isnan(claimed) & np.isnan(stated)))
     if np.any(wrong):
-        first = int(np.flatnonzero(wrong)[0])
+        which, first = (int(v) for v in np.argwhere(wrong)[0])
         raise DataError(
-            f"{path}: dataset {first} was saved with objective {claimed[first]:.9f} but its data and parameters give "
-            f"{found[first]:.9f}; the file was changed, or made by another version."
+            f"{path}: dataset {first} was saved with {('log-likelihood', 'objective')[which]} {claimed[which, first]:.9f} "
+            f"but its data and parameters give {found[which, first]:.9f}; the file was changed, or made by another version."
         )
 
 
-def objectives(model: Any, data: Any, positions: np.ndarray, params: Any, prior: Any, fixed: Any) -> np.ndarray:
-    """Objective of each dataset at user's parameters (leading axis as `positions`), nats; NaN where invalid."""
+def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: Any, fixed: Any) -> np.ndarray:
+    """Log-likelihood and objective at user's parameters (leading axis as `positions`), (2, D); NaN where invalid."""
     groups, n_datasets = datasets.batches(model, data)
     where = np.full(n_datasets, -1)
     where[positions] = np.arange(len(positions))
-    found = np.full(len(positions), np.nan)
+    found = np.full((2, len(positions)), np.nan)
     width = blocks.width_for(jax.devices()[0])
     for batch in groups:
         present = np.flatnonzero(where[batch.positions] >= 0)
@@ -141,11 +166,12 @@ def objectives(model: Any, data: Any, positions: np.ndarray, params: Any, prior:
             )
             rows = where[batch.positions[part]]
             with jax.enable_x64(True):
-                values, problems = stages.objective(
+                likelihood, objective, problems = stages.objective(
                     model, width, datasets.chunk_of(own, slice(0, len(part)), size),
                     jax.tree.map(lambda a: np.resize(a[rows], (size, *a.shape[1:])), params),  # noqa: B023
                     prior, fixed, np.int32(len(part)),
                 )  # fmt: skip
             good = np.asarray(problems)[: len(part)] == Problem.NONE
-            found[rows] = np.where(good, np.asarray(values)[: len(part)], np.nan)
+            for which, values in enumerate((likelihood, objective)):
+                found[which, rows] = np.where(good, np.asarray(values)[: len(part)], np.nan)
     return found

@@ -75,6 +75,18 @@ class Gaussian:
             raise DataError(f"Gaussian needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
         if data.x is not None:
             raise DataError("Gaussian has no covariates: leave out x, or use LinearRegression.")
+        for name in ("offset", "trials", "z"):
+            if getattr(data, name) is not None:
+                raise DataError(f"Gaussian has no {name}: leave it out of Data.")
+
+    def check_params(self, params: GaussianParams) -> None:
+        """Values that are not parameters raise `DataError`; blocks may be None."""
+        if params.means is not None and not np.all(np.isfinite(params.means)):
+            raise DataError("means must be finite.")
+        if params.covariances is not None:
+            matrices = np.asarray(params.covariances, np.float64)
+            if not np.all(np.isfinite(matrices)) or np.min(np.linalg.eigvalsh(matrices)) <= 0:
+                raise DataError("covariances must be finite and positive definite.")
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 
@@ -88,6 +100,10 @@ class Gaussian:
         problem = jnp.where(jnp.any(bad & used[None, :]), Problem.RESPONSE_NOT_FINITE, 0)
         y = jnp.where(bad | ~used[None, :], 0.0, y)
         total = design.total_weight(weight)
+        size = design.magnitude(y)
+        if self.form.shape == "spherical":
+            size = jnp.broadcast_to(jnp.max(size), size.shape)
+        y = y / size[:, None]
         mean = (y @ weight) / total
         y = jnp.where(used[None, :], y - mean[:, None], 0.0)
         deviation, constant = design.unit_of((y**2 @ weight) / total, mean)
@@ -101,7 +117,7 @@ class Gaussian:
             pivots = jnp.diagonal(numerics.cholesky(scatter)) ** 2
             limit = design.COLLINEAR * jnp.finfo(y.dtype).eps * jnp.diagonal(scatter)
             problem |= jnp.where(jnp.any(pivots < limit) & ~jnp.any(constant), Problem.COLLINEAR, 0)
-        prepared = GaussianData(y, mean, unit, deviation / unit, None, None)
+        prepared = GaussianData(y, mean * size, unit * size, deviation / unit, None, None)
         if prior is not None:
             prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, scatter, n_components))
         if fixed is not None:

@@ -63,6 +63,8 @@ class LinearRegression:
     blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
+        if not isinstance(self.intercept, bool):
+            raise DataError(f"LinearRegression(intercept={self.intercept!r}): use True or False.")
         if self.scale not in ("component", "common"):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
 
@@ -73,10 +75,20 @@ class LinearRegression:
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
+        for name in ("trials", "z"):
+            if getattr(data, name) is not None:
+                raise DataError(f"LinearRegression has no {name}: leave it out of Data.")
         if np.ndim(data.y) != 1:
             raise DataError(f"LinearRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+
+    def check_params(self, params: LinearRegressionParams) -> None:
+        """Values that are not parameters raise `DataError`; blocks may be None."""
+        if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
+            raise DataError("coefficients must be finite.")
+        if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
+            raise DataError("scale must be positive and finite.")
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 
@@ -84,10 +96,13 @@ class LinearRegression:
         """Centre (with an intercept) and scale; the pooled scale comes from one regression."""
         y, x, weight, problem = design.clean(data)
         total = design.total_weight(weight)
+        size = design.magnitude(y)
+        y = y / size
         y_mean = jnp.sum(weight * y) / total if self.intercept else jnp.zeros((), y.dtype)
         y = y - y_mean
         y_unit, constant = design.unit_of(jnp.sum(weight * y**2) / total, y_mean)
         y = y / y_unit
+        y_mean, y_unit = y_mean * size, y_unit * size
         columns, found = design.prepare(x, weight, self.intercept, y_mean, y_unit)
         problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
         residuals = y - (design.least_squares(columns, y, weight[None, :]) @ columns.x)[0]
@@ -135,7 +150,7 @@ class LinearRegression:
     def log_prob(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> Array:
         """(K, n), nats."""
         residuals = self._residuals(params, prepared)
-        constant = -jnp.log(params.scale * prepared.y_unit) - 0.5 * numerics.LOG_2PI
+        constant = -jnp.log(params.scale) - jnp.log(prepared.y_unit) - 0.5 * numerics.LOG_2PI
         return constant[:, None] - (0.5 / params.scale**2)[:, None] * residuals**2
 
     def statistics(

@@ -44,7 +44,8 @@ class MixingWeights:
         problem = jnp.int32(Problem.NONE)
         if weight.dtype != jnp.bool_:
             bad = ~(jnp.isfinite(weight) & (weight >= 0))
-            problem |= jnp.where(jnp.any(bad), Problem.WEIGHT_INVALID, 0)
+            overflow = ~jnp.isfinite(jnp.sum(jnp.where(bad, 0.0, weight)))
+            problem |= jnp.where(jnp.any(bad) | overflow, Problem.WEIGHT_INVALID, 0)
             weight = jnp.where(bad, 0.0, weight).astype(dtype)
         problem |= jnp.where(jnp.any(weight.astype(bool)), 0, Problem.NO_WEIGHT)
         if prior is not None:

@@ -60,7 +60,7 @@ class Mixture(Model):
             raise DataError(f"Mixture(n_components={self.n_components!r}): give a whole number, 1 or larger.")
         if self.n_components < 1:
             raise DataError(f"Mixture(n_components={self.n_components}): at least one component is needed.")
-        if not isinstance(self.family, Family):
+        if isinstance(self.family, type) or not isinstance(self.family, Family):
             raise DataError(f"Mixture(family={self.family!r}) is not a family: try LinearRegression() or Gaussian().")
 
     @property
@@ -70,7 +70,34 @@ class Mixture(Model):
 
     def check(self, data: Data) -> None:
         """Shapes and settings that disagree raise `DataError`."""
+        if data.z is not None:
+            raise DataError("Mixture has constant weights and no use for z: leave it out of Data.")
         self.family.check(data)
+
+    def check_settings(self, prior: Any, fixed: Any, params: Any) -> None:
+        """Impossible priors, fixed blocks and given starts (leading dataset axis) raise `DataError`."""
+        for value in self._named(prior, "prior", ("weights", "family")).values():
+            if value is not None and not hasattr(value, "check"):
+                raise DataError(f"prior={value!r} is not a prior: try Dirichlet(2.0) or the family's conjugate prior.")
+            if value is not None:
+                value.check()
+        blocks = self.family.blocks
+        fixed = self._named(fixed, "fixed", ("weights", *blocks._fields))
+        if fixed:
+            self.family.check_params(blocks(*(fixed.get(name) for name in blocks._fields)))
+        weights = fixed.get("weights")
+        if weights is not None and abs(np.sum(self._weights(weights)) - 1.0) > 1e-8:
+            raise DataError(f"fixed weights {weights!r} must sum to 1.")
+        if params is not None:
+            self._weights(params.latent.weights)
+            self.family.check_params(params.family)
+
+    @staticmethod
+    def _weights(given: Any) -> np.ndarray:
+        weights = np.asarray(given, np.float64)
+        if not np.all(np.isfinite(weights) & (weights >= 0)) or not np.all(np.sum(weights, axis=-1) > 0):
+            raise DataError(f"mixing weights {given!r} must be finite, not negative, and not all 0.")
+        return weights
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 
@@ -214,9 +241,9 @@ class Mixture(Model):
     def boundary(self, params: MixtureParams, prepared: MixtureData) -> Array:
         """A component of weight 0: its log-ratio and everything of its own is at the edge."""
         empty = params.latent.weights < AT_ZERO
-        parts = [] if prepared.latent.fixed is not None else [empty[:-1]]
+        parts = [] if prepared.latent.fixed is not None else [empty[:-1].astype(jnp.int32)]
         owners = jnp.array(self.family.component_of_free(prepared.family, self.n_components), dtype=jnp.int32)
-        parts.append(jnp.where(owners >= 0, empty[owners], False))
+        parts.append(jnp.where((owners >= 0) & empty[owners], jnp.int32(2), jnp.int32(0)))
         return jnp.concatenate(parts)
 
     # --- coordinates, units, predictions ----------------------------------------------------------------------------
