@@ -267,7 +267,11 @@ def test_extremes_end_with_a_status(name: str) -> None:
     assert found.summary()
 
 
-@pytest.mark.parametrize("weight", [1e12, 1e300, 1e308, 1e-12, 1e-300])
+def test_weights_whose_sum_overflows() -> None:
+    refused(lambda: fit(fields={"weight": np.full(N, 1e308)}), "weight", "overflows")
+
+
+@pytest.mark.parametrize("weight", [1e12, 1e300, 1e-12, 1e-300])
 def test_weights_of_any_size(weight: float) -> None:
     """The log-likelihood of weighted rows is the sum of weights times theirs; nats count."""
     found = fit(fields={"weight": np.full(N, weight)})

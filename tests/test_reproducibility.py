@@ -63,7 +63,6 @@ def test_broken_neighbours_change_nothing() -> None:
     sound = np.setdiff1d(np.arange(D), [*broken, 9])
     same_fits(base(), fits, sound, sound)
     assert np.all(fits.status[broken] == Status.INVALID_DATA)
-    assert fits.status[9] != Status.CONVERGED
     assert len({fits.reasons[i] for i in broken}) == 6
     for leaf in jax.tree.leaves((fits.params, fits.log_likelihood, fits.objective)):
         assert np.all(np.isnan(leaf[broken]))

@@ -52,7 +52,8 @@ def total_weight(weight: Array) -> Array:
 def magnitude(values: Array) -> Array:
     """Largest absolute value along the last axis, or 1: divided by it first, squares neither overflow nor vanish."""
     largest = jnp.max(jnp.abs(values), axis=-1, initial=0.0)
-    return jnp.where(largest > 0, largest, 1.0)
+    info = jnp.finfo(values.dtype)  # clipped so that its reciprocal is an ordinary number too
+    return jnp.where(largest > 0, jnp.clip(largest, info.tiny * 1e8, info.max * 1e-8), 1.0)
 
 
 def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
@@ -104,7 +105,7 @@ def ridged(xx: Array) -> Array:
     """Information matrices (..., p, p) kept off singularity."""
     eps = jnp.finfo(xx.dtype).eps
     diagonal = jnp.diagonal(xx, axis1=-2, axis2=-1)
-    lift = RIDGE * eps * diagonal + jnp.finfo(xx.dtype).tiny
+    lift = jnp.where(diagonal > 0, RIDGE * eps * diagonal, jnp.finfo(xx.dtype).tiny)
     return xx + numerics.diagonal_matrix(lift)
 
 

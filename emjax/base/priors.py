@@ -66,7 +66,8 @@ class NormalInverseWishart(NamedTuple):
 
     def check(self) -> None:
         """Errors: `DataError` for values outside their range."""
-        d = np.size(self.mean) if self.mean is not None else np.shape(self.scale)[0] if np.ndim(self.scale) else 1
+        given: Any = self.mean if self.mean is not None else self.scale
+        d = 1 if given is None or np.ndim(given) == 0 else np.shape(given)[0]
         _require(self.mean, -np.inf, False, "NormalInverseWishart(mean=...)", "finite")
         _require(self.strength, 0.0, False, "NormalInverseWishart(strength=...)", "positive and finite")
         _require(self.degrees, d - 1.0, False, "NormalInverseWishart(degrees=...)", "larger than d - 1 and finite")

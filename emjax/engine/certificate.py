@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 DEFAULT_LIMIT = 30  # free parameters up to which the information is computed unasked
-INWARD = 1e-12  # times 1 + the largest score: an edge coordinate's score above this points inside beyond rounding
 NEGATIVE = 1e-9  # an eigenvalue below this times the largest (both negative) is negative beyond rounding
 PROBE_GAINS = (1e-3, 1e-1, 1.0, 4.0)  # nats that a step along a negative eigenvector should gain to second order
 LONGEST = 3.0  # longest such step, free coordinates of prepared data
@@ -53,8 +52,7 @@ def examine(free: np.ndarray, score: np.ndarray, information: np.ndarray, held_a
     """From free coordinates and scores (C, m), information (C, m, m), and `Model.boundary` (C, m)."""
     count, m = free.shape
     boundary = held_as != 0
-    with np.errstate(invalid="ignore"):
-        growing = (held_as == 1) & (score > INWARD * (1.0 + np.max(np.abs(score), axis=1, initial=0.0))[:, None])
+    growing = (held_as == 1) & (score > 0)  # however small: the score of a weight w is w times something
     with np.errstate(all="ignore"):
         score_norm = np.sqrt(np.sum(np.where(boundary, 0.0, score) ** 2, axis=1))
     if m == 0 or information.shape[-1] != m:

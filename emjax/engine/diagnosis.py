@@ -15,6 +15,11 @@ def explain(data: Data, problem: Problem) -> str:
     return f"The dataset cannot be fitted: {text}{' (' + '; '.join(where) + ')' if where else ''}."
 
 
+def not_finite(data: Data) -> str:
+    """The first NaN or infinity in a row that counts, or nothing."""
+    return next((found for name in ("y", "x", "offset") if (found := _not_finite(name, data))), "")
+
+
 def _not_finite(name: str, data: Data) -> str:
     values = getattr(data, name)
     if values is None:
@@ -37,14 +42,17 @@ def _used(data: Data) -> np.ndarray:
 def _weight(data: Data) -> str:
     weight = np.asarray(data.weight, np.float64)
     bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    return f"first weight {bad[0]}, {weight[bad[0]]:g}, {len(bad)} in all" if len(bad) else "their sum overflows"
+    what = "row" if data.unit is None else "unit"
+    return f"first in {what} {bad[0]}: {weight[bad[0]]:g}, {len(bad)} in all" if len(bad) else "their sum overflows"
 
 
 def _constant(name: str, values: np.ndarray | None) -> str:
     if values is None:
         return ""
     columns = values if values.ndim == 2 else values[:, None]
-    found = np.flatnonzero(np.ptp(columns, axis=0) <= 1e-14 * np.max(np.abs(columns), axis=0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        flat = np.ptp(columns, axis=0) <= 1e-14 * np.max(np.abs(columns), axis=0)
+    found = np.flatnonzero(flat)
     return f"column {', '.join(map(str, found))} of {name}" if len(found) and values.ndim == 2 else ""
 
 
@@ -52,7 +60,8 @@ def _dependent(data: Data) -> str:
     values = data.x if data.x is not None else data.y
     if values is None or np.ndim(values) != 2:
         return ""
-    centred = np.asarray(values) - np.mean(values, axis=0)
+    scaled = np.asarray(values) / np.maximum(np.max(np.abs(values), axis=0), 1e-300)
+    centred = scaled - np.mean(scaled, axis=0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300)
     diagonal = np.abs(np.diag(np.linalg.qr(centred)[1]))
     found = np.flatnonzero(diagonal < 1e-6)

@@ -45,6 +45,7 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
 
     Returns a `Fit`.
     """
+    _check_model(model)
     single = datasets.one(model, data)
     found = fit_many(model, [data], key, ids=[id], threads=1, certificate=certificate, **settings)
     if found.status[0] == Status.INVALID_DATA:
@@ -148,12 +149,16 @@ def _fit_all(
     return _assemble(model, data, names, parts, complete, settings)
 
 
+def _check_model(model: Any) -> None:
+    if isinstance(model, type) or not (hasattr(model, "expect") and hasattr(model, "maximize")):
+        raise DataError(f"{model!r} is not a model: try Mixture(LinearRegression(), 2).")
+
+
 def _check_arguments(
     model: Any, stop: Any, degeneracy: Any, polish: Any, certificate: Any, chunk: Any, threads: Any
 ) -> None:
     """What is of the wrong kind altogether: `DataError`."""
-    if isinstance(model, type) or not (hasattr(model, "expect") and hasattr(model, "maximize")):
-        raise DataError(f"{model!r} is not a model: try Mixture(LinearRegression(), 2).")
+    _check_model(model)
     if not isinstance(stop, Stop):
         raise DataError(f"stop={stop!r}: give Stop(tol=..., max_iterations=...).")
     if not isinstance(degeneracy, Degeneracy):

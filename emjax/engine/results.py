@@ -13,7 +13,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params, Prediction
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
-from emjax.engine import choice, datasets, stages
+from emjax.engine import choice, datasets, diagnosis, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 
@@ -98,12 +98,15 @@ class Fit(_Record):
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
         for name in ("y", "x"):
-            new, old = (None if v is None else v.shape[1:] for v in (getattr(single, name), getattr(fitted, name)))
+            new, old = _columns(getattr(single, name)), _columns(getattr(fitted, name))
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        # Weights belong to the fit: every row with finite values is predicted, the others get NaN and the label -1.
-        asked = single._replace(weight=np.ones(np.shape(single.weight), bool))
+        culprit = diagnosis.not_finite(single)
+        if culprit:
+            raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
+        # Weights belong to the fit: rows of weight 0 are predicted too.
+        asked = single._replace(weight=np.ones(np.asarray(single.weight).shape, bool))
         padded = datasets.pad(asked, datasets.bucket(n))
         with jax.enable_x64(True):
             found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
@@ -189,14 +192,19 @@ class Fits(_Record):
         storage.save(self, path)
 
 
+def _columns(values: Any) -> Any:
+    return None if values is None else np.asarray(values).shape[1:]
+
+
 def _blank(found: Any, data: Data) -> Any:
-    """NaN and -1 for rows that hold a value that is not finite."""
+    """NaN and -1 for rows of weight 0 that hold NaN, and for rows too far away for any density."""
     if not isinstance(found, Prediction):
         return found
     bad = ~np.all(np.isfinite(found.responsibilities), axis=1)
+    observed = np.ones(len(bad), bool) if data.observed is None else np.asarray(data.observed)
     for values in (data.y, data.x, data.offset):
         if values is not None:
-            bad |= ~np.all(np.isfinite(values.reshape(len(bad), -1)), axis=1)
+            bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (len(bad), -1))), axis=1)
     found.responsibilities[bad] = np.nan
     found.labels[bad] = -1
     return found

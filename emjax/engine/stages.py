@@ -115,9 +115,11 @@ def probe(
 
     def one(dataset: Array, like: Params, free: Array) -> tuple[Params, Array]:
         data = blocks.take(prepared, dataset)
-        params = model.from_free(free, data, like)
-        params = lax.fori_loop(0, PROBE_STEPS, lambda _, params: em.em_step(model, params, data)[0], params)
-        return params, model.expect(params, data).log_likelihood + model.log_prior(params, data)
+        straight = model.from_free(free, data, like)
+        bent = lax.fori_loop(0, PROBE_STEPS, lambda _, params: em.em_step(model, params, data)[0], straight)
+        before, after = (model.expect(p, data).log_likelihood + model.log_prior(p, data) for p in (straight, bent))
+        better = after >= before  # False where the steps end in NaN
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), (bent, after), (straight, before))
 
     return blocks.map_blocks(one, width, count, dataset, like, free)
 

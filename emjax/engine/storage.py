@@ -33,8 +33,9 @@ def save(record: Fit | Fits, path: Any) -> None:
     the change of units, which ill-scaled data make large.
     """
     arrays: dict[str, np.ndarray] = {}
-    content = {"fit": record, "recomputed": _recompute(record), "claimed": _claimed(record)}
-    text = json.dumps({"format": FORMAT, "content": _encode(content, arrays)})
+    check = {"recomputed": _recompute(record), "stated": _stated(record)}
+    document = {"format": FORMAT, "content": _encode(record, arrays), "check": _encode(check, arrays)}
+    text = json.dumps(document)
     target = Path(path)
     part = target.with_name(target.name + ".part")
     try:
@@ -60,15 +61,16 @@ def load(path: Any) -> Any:
             arrays = {name: file[name] for name in file.files}
         document = json.loads(arrays.pop("json").tobytes())
         version = document["format"]
-        found = _decode(document["content"], arrays) if version == FORMAT else None
+        found, check = (_decode(document[part], arrays) for part in ("content", "check"))
+        recomputed, stated = (np.asarray(check[name], np.float64) for name in ("recomputed", "stated"))
     except DataError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in the readers
         raise DataError(f"{path} is not a file that emjax saved, or is damaged ({type(error).__name__}).") from None
-    if not isinstance(found, dict) or not isinstance(found.get("fit"), Fit | Fits):
+    if version != FORMAT or not isinstance(found, Fit | Fits):
         raise DataError(f"{path} has format {version}; this version of emjax reads fits of format {FORMAT}.")
-    _verify(found["fit"], np.asarray(found.get("recomputed")), np.asarray(found.get("claimed")), path)
-    return found["fit"]
+    _verify(found, recomputed, stated, path)
+    return found
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -125,7 +127,7 @@ def _recompute(record: Fit | Fits) -> np.ndarray:
     return recompute(record.model, data, positions, params, record.settings.prior, record.settings.fixed)
 
 
-def _claimed(record: Fit | Fits) -> np.ndarray:
+def _stated(record: Fit | Fits) -> np.ndarray:
     """Log-likelihoods and objectives, (2, D), as the record states them."""
     return np.stack([np.atleast_1d(np.asarray(v, np.float64)) for v in (record.log_likelihood, record.objective)])
 
@@ -133,7 +135,7 @@ def _claimed(record: Fit | Fits) -> np.ndarray:
 def _verify(record: Fit | Fits, saved: np.ndarray, stated: np.ndarray, path: Any) -> None:
     """The data and parameters must give what they gave at saving, and the record must state what it stated."""
     found = _recompute(record)
-    claimed = _claimed(record)
+    claimed = _stated(record)
     if not saved.shape == stated.shape == found.shape:
         raise DataError(f"{path} is damaged: its check values have shape {saved.shape}, not {found.shape}.")
     with np.errstate(invalid="ignore"):
@@ -142,9 +144,10 @@ def _verify(record: Fit | Fits, saved: np.ndarray, stated: np.ndarray, path: Any
     wrong |= ~((claimed == stated) | (np.isnan(claimed) & np.isnan(stated)))
     if np.any(wrong):
         which, first = (int(v) for v in np.argwhere(wrong)[0])
+        what = ("log-likelihood", "objective")[which]
         raise DataError(
-            f"{path}: dataset {first} was saved with {('log-likelihood', 'objective')[which]} {claimed[which, first]:.9f} "
-            f"but its data and parameters give {found[which, first]:.9f}; the file was changed, or made by another version."
+            f"{path}: dataset {first} was saved with {what} {claimed[which, first]:.9f} but its data and parameters "
+            f"give {found[which, first]:.9f}; the file was changed, or made by another version."
         )
 
 

@@ -45,7 +45,7 @@ def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
     if template is None:
         return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, *np.shape(a))), params)
     if jax.tree.structure(params) != jax.tree.structure(template):
-        raise DataError(f"start={params!r} is not a record of this model's parameters: copy the form of fit.params.")
+        raise DataError("start is not a record of this model's parameters: copy the form of fit.params.")
 
     def lead(given: Any, wanted: Any) -> np.ndarray:
         given = np.asarray(given, np.float64)

@@ -151,7 +151,7 @@ class LinearRegression:
         """(K, n), nats."""
         residuals = self._residuals(params, prepared)
         constant = -jnp.log(params.scale) - jnp.log(prepared.y_unit) - 0.5 * numerics.LOG_2PI
-        return constant[:, None] - (0.5 / params.scale**2)[:, None] * residuals**2
+        return constant[:, None] - 0.5 * (residuals * (1.0 / params.scale)[:, None]) ** 2
 
     def statistics(
         self, params: LinearRegressionParams, prepared: LinearRegressionData, resp: Array

@@ -89,14 +89,18 @@ class Mixture(Model):
         if weights is not None and abs(np.sum(self._weights(weights)) - 1.0) > 1e-8:
             raise DataError(f"fixed weights {weights!r} must sum to 1.")
         if params is not None:
-            self._weights(params.latent.weights)
-            self.family.check_params(params.family)
+            try:
+                if np.max(np.abs(np.sum(self._weights(params.latent.weights), axis=-1) - 1.0)) > 1e-6:
+                    raise DataError("mixing weights must sum to 1.")
+                self.family.check_params(params.family)
+            except DataError as error:
+                raise DataError(f"start: {error}") from None
 
     @staticmethod
     def _weights(given: Any) -> np.ndarray:
         weights = np.asarray(given, np.float64)
         if not np.all(np.isfinite(weights) & (weights >= 0)) or not np.all(np.sum(weights, axis=-1) > 0):
-            raise DataError(f"mixing weights {given!r} must be finite, not negative, and not all 0.")
+            raise DataError(f"mixing weights {weights.tolist()} must be finite, not negative, and not all 0.")
         return weights
 
     # --- once per dataset -------------------------------------------------------------------------------------------
