@@ -212,6 +212,12 @@ def check_labels(case: Case) -> None:
         close(found.prediction.responsibilities, responsibilities, SAME, "responsibilities")
 
 
+def check_canonical_labels(case: Case) -> None:
+    """The labels that the certificate uses leave the objective as it is: fixed values and priors may depend on them."""
+    for name, _, point in asked(case):
+        close(point.canonical, point.objective[0], SAME, f"{name}: objective")
+
+
 def check_compiled_and_vmapped(case: Case) -> None:
     """A lane alone, operation by operation, boolean weights, is what it is compiled, under vmap, with weights of 1."""
     alone, point = single(case), points(case)["near"]
@@ -282,6 +288,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_weight_two_is_twice,
     check_order_of_units,
     check_labels,
+    check_canonical_labels,
     check_compiled_and_vmapped,
     check_float32,
     check_no_retrace,

@@ -41,7 +41,7 @@ def normal(weights: Any, means: Any, covariances: Any) -> MixtureParams:
     return mixture(weights, GaussianParams(np.array(means, float), np.array(covariances, float)))
 
 
-WEIGHTS = {1: [1.0], 2: [0.4, 0.6], 3: [0.25, 0.35, 0.4]}
+WEIGHTS = {1: [1.0], 2: [0.6, 0.4], 3: [0.4, 0.35, 0.25]}
 EVEN = {1: [1.0], 2: [0.5, 0.5], 3: [0.4, 0.3, 0.3]}
 LINES = [[1000.0, 2.0, -1.0], [1020.0, -2.0, 0.5], [1030.0, 1.0, 2.0]]
 AWAY_LINES = [[1004.0, 1.0, -0.5], [1017.0, -1.0, 0.2], [1028.0, 0.5, 1.0]]
@@ -165,7 +165,7 @@ def regression_case(
         prior=given and {"weights": Dirichlet(concentration), "family": NormalInverseGamma(*given)},
         fixed=held or None,
         closed="coefficients" not in fixed,
-        exchangeable=not fixed,
+        exchangeable=not fixed and np.ndim(concentration) == 0,
     )
 
 
@@ -205,7 +205,7 @@ def gaussian_case(
         prior=given and {"weights": Dirichlet(concentration), "family": NormalInverseWishart(*given)},
         fixed=held or None,
         closed="means" not in fixed,
-        exchangeable=not fixed,
+        exchangeable=not fixed and np.ndim(concentration) == 0,
     )
 
 
@@ -250,6 +250,7 @@ CASES: tuple[Case, ...] = (
     gaussian_case("gaussian-tied-diagonal-map", 7, form="tied-diagonal", prior=(WISHART, 1.5)),
     gaussian_case("gaussian-tied-spherical-map", 6, form="tied-spherical", prior=(WISHART, 1.5)),
     gaussian_case("gaussian-line-map", 5, form="full", d=1, prior=(WISHART_1, 2.0)),
+    gaussian_case("gaussian-uneven-dirichlet", 5, form="full", d=1, prior=(WISHART_1, np.array([4.0, 2.0]))),
     gaussian_case("gaussian-frequencies", 11, form="full", frequency=True),
     gaussian_case("gaussian-grouped", 8, form="tied", grouped=True),
     gaussian_case("gaussian-fixed-means", 7, form="full", fixed=("means",)),

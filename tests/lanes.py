@@ -115,6 +115,7 @@ class Point(NamedTuple):
     last: Any  # user's, after the last step
     score: Any  # (2, m): gradient of the objective at the first and last parameters
     information: Any  # (m, m), at the last parameters
+    canonical: Any  # (): objective of the first parameters in their canonical labels
     around: Any  # user's parameters on stencils about those before (0) and after (1) the first step
     free: Any  # (2, m): at the first and last parameters
     user_again: Any
@@ -172,8 +173,9 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
     m = free.shape[1]
     # The score at both ends and about the last, in one vmap: its differences are the information.
     nearby = free[2:] + STEP / 10.0 * jnp.concatenate([jnp.eye(m, dtype=free.dtype), -jnp.eye(m, dtype=free.dtype)])
-    scores = jax.vmap(jax.grad(objective))(jnp.concatenate([free[::2], nearby]))
-    columns = (scores[2 : 2 + m] - scores[2 + m :]) / (STEP / 5.0)
+    canonical = model.to_free(model.canonical(inside, prepared), prepared)
+    values, scores = jax.vmap(jax.value_and_grad(objective))(jnp.concatenate([free[::2], nearby, canonical[None]]))
+    columns = (scores[2 : 2 + m] - scores[2 + m : -1]) / (STEP / 5.0)
     places = jnp.array([-2.0, -1.0, 1.0, 2.0], free.dtype)[None, :, None] * STEP
     stencil = places * jnp.asarray(directions(m), free.dtype)[:, None, :]
     stencil = free[:2, None, None, :] + stencil[None]
@@ -188,6 +190,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
         last=to_user(last),
         score=scores[:2],
         information=-0.5 * (columns + columns.T),
+        canonical=values[-1],
         around=around,
         free=free[::2],
         user_again=to_user(inside),

@@ -155,8 +155,8 @@ class Model(Protocol):
         """`Flag` bits, int32."""
         return jnp.int32(Flag.NONE)
 
-    def canonical(self, params: Params) -> Params:
-        """The same parameters with labels in the order that suits `to_free` near a boundary."""
+    def canonical(self, params: Params, prepared: Any) -> Params:
+        """Parameters of the same objective, with labels in the order that suits `to_free` near a boundary."""
         return params
 
     def boundary(self, params: Params, prepared: Any) -> Array:

@@ -152,9 +152,12 @@ class EndPoints:
         return int(jax.eval_shape(self.plan.model.to_free, *one).shape[0])
 
     def result(self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter) -> ChunkFit:
-        """The chunk's fits."""
+        """The chunk's fits. Parameters that the user's units cannot hold are no convergence."""
+        user = jax.tree.map(lambda a: np.asarray(a)[: self.count], user)
+        finite = [np.all(np.isfinite(a.reshape(self.count, -1)), axis=1) for a in jax.tree.leaves(user)]
+        self.status[choice.eligible(self.status) & ~np.all(finite, axis=0)] = Status.NON_FINITE
         return ChunkFit(
-            params=jax.tree.map(lambda a: np.asarray(a)[: self.count], user),
+            params=user,
             log_likelihood=self.log_likelihood,
             objective=self.objective,
             status=self.status,

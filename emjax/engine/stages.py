@@ -85,7 +85,7 @@ def curvature(
 
     def one(dataset: Array, params: Params) -> Curvature:
         data = blocks.take(prepared, dataset)
-        params = model.canonical(params)
+        params = model.canonical(params, data)
         free = model.to_free(params, data)
         gradient = jax.grad(partial(_objective, model, data, params))
         m = free.shape[0]

@@ -238,9 +238,18 @@ class Mixture(Model):
             self.latent.relabel(params.latent, permutation), self.family.relabel(params.family, permutation)
         )
 
-    def canonical(self, params: MixtureParams) -> MixtureParams:
-        """Ascending weights: the softmax baseline, the last, is then never at zero."""
-        return self.relabel(params, jnp.argsort(params.latent.weights))
+    def canonical(self, params: MixtureParams, prepared: MixtureData) -> MixtureParams:
+        """Ascending weights: the softmax baseline, the last, is then never at zero.
+
+        Unchanged where labels mean something: with fixed blocks, or a Dirichlet prior whose concentrations differ.
+        """
+        if prepared.latent.fixed is not None or prepared.family.fixed is not None:
+            return params
+        order = jnp.argsort(params.latent.weights)
+        if prepared.latent.prior is not None:
+            concentration = prepared.latent.prior.concentration
+            order = jnp.where(jnp.all(concentration == concentration[0]), order, jnp.arange(self.n_components))
+        return self.relabel(params, order)
 
     def boundary(self, params: MixtureParams, prepared: MixtureData) -> Array:
         """A component of weight 0: its log-ratio and everything of its own is at the edge."""

@@ -105,9 +105,7 @@ def _weighted_least_squares(
     return np.linalg.solve(gram, moment)
 
 
-def _variances(
-    squares: np.ndarray, counts: np.ndarray, scale: str, prior: NormalInverseGamma | None
-) -> np.ndarray:
+def _variances(squares: np.ndarray, counts: np.ndarray, scale: str, prior: NormalInverseGamma | None) -> np.ndarray:
     if scale == "common":
         squares = np.full(len(squares), sum(squares))
         counts = np.full(len(counts), sum(counts))
