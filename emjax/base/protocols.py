@@ -117,6 +117,38 @@ class Latent(Protocol):
         """Most probable component of each unit, (U,)."""
         ...
 
+    def maximize(self, statistics: Any, params: Params, prepared: Any) -> Params:
+        """The M-step."""
+        ...
+
+    def log_prior(self, params: Params, prepared: Any) -> Array:
+        """Log prior density in the natural parameters, nats; 0 without a prior."""
+        ...
+
+    def flags(self, params: Params, prepared: Any) -> Array:
+        """`Flag` bits, int32."""
+        ...
+
+    def relabel(self, params: Params, permutation: Array) -> Params:
+        """Component k of the result is component permutation[k] of `params`."""
+        ...
+
+    def from_user(self, params: Params) -> Params:
+        """Parameters that satisfy their constraints exactly."""
+        ...
+
+    def n_free(self, prepared: Any, n_components: int) -> int:
+        """Number of free coordinates."""
+        ...
+
+    def to_free(self, params: Params, prepared: Any) -> Array:
+        """Unconstrained coordinates."""
+        ...
+
+    def from_free(self, free: Array, prepared: Any) -> Params:
+        """The inverse of `to_free`."""
+        ...
+
 
 class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.

@@ -18,9 +18,9 @@ class Data(NamedTuple):
 
     y : (n,) or (n, d). The response.
     x : (n, p). Covariates, without the column of ones.
-    z : (n, c). Covariates of the latent structure (gating).
+    z : (n, c). Covariates of the latent structure (gating); refused by models without one.
     offset : (n,). Added to the linear predictor with coefficient 1.
-    trials : (n,). Binomial trials.
+    trials : (n,). Binomial trials; refused by other families.
     unit : (n,). Sorted, contiguous ids of the independent pieces of the likelihood; a row each by default.
     observed : (n,) bool. False where a row is missing; it then adds nothing to its unit's likelihood.
     weight : (U,). One entry a unit: the log-likelihood is sum_u weight_u log p(y_u). Booleans mean 0 and 1.

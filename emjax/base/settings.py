@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,9 +25,9 @@ class Stop:
     max_iterations: int = 10_000
 
     def __post_init__(self) -> None:
-        if isinstance(self.tol, bool) or not isinstance(self.tol, (int, float)) or not 0 < self.tol < float("inf"):
+        if isinstance(self.tol, bool) or not isinstance(self.tol, numbers.Real) or not 0 < self.tol < float("inf"):
             raise DataError(f"Stop(tol={self.tol!r}): the tolerance must be positive; the default is 1e-6 nats.")
-        whole = isinstance(self.max_iterations, int) and not isinstance(self.max_iterations, bool)
+        whole = isinstance(self.max_iterations, numbers.Integral) and not isinstance(self.max_iterations, bool)
         if not whole or not 1 <= self.max_iterations < 2**31:
             raise DataError(f"Stop(max_iterations={self.max_iterations!r}): give a whole number from 1 to 2**31 - 1.")
 
@@ -55,11 +56,17 @@ class Degeneracy:
             raise DataError(f"Degeneracy(relative_to={self.relative_to!r}): use 'components' or 'data'.")
         for name in ("min_scale_ratio", "min_rows", "suspect_scale_ratio", "suspect_rows"):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+            number = (
+                isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 <= float(value) < float("inf")
+            )
             if not number and not (name == "min_rows" and value is None):
                 raise DataError(f"Degeneracy({name}={value!r}): give a number, 0 or larger.")
 
     @staticmethod
     def interior(min_rows: float | None = None) -> Degeneracy:
-        """The `interior_rule` of the reference fits: 0.02 of the sample's scale."""
+        """The `interior_rule` of the reference fits: 0.02 of the sample's scale.
+
+        For regressions of the residual standard deviation of one regression, common scales included; for Gaussians in
+        sd-scaled coordinates, tied forms exempt, and with the files' own min_rows (2.5 for d = 1, 6 for 2, 12 for 5).
+        """
         return Degeneracy(min_scale_ratio=0.02, min_rows=min_rows, relative_to="data")

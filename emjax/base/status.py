@@ -30,7 +30,7 @@ _MESSAGES = {
     Status.CONVERGED: "The estimated remaining gain in the objective is below the tolerance.",
     Status.MAX_ITERATIONS: "The iteration limit came first; raise Stop(max_iterations=...) or loosen Stop(tol=...).",
     Status.SADDLE: "A stationary point that is not a maximum and could not be left; try more restarts.",
-    Status.STOPPED_EARLY: "A restart that was out-raced by better ones of the same dataset; it is never chosen.",
+    Status.STOPPED_EARLY: "A lane that was stopped before its end (racing restarts, idle slots); it is never chosen.",
     Status.DEGENERATE: "A component collapsed (too small a scale or too few rows); try fewer components, a common "
     "scale, a prior, or another Degeneracy(...).",
     Status.NON_FINITE: "The objective became NaN or infinite; check the data's scale, or use a prior.",
@@ -41,7 +41,7 @@ _MESSAGES = {
     Status.INVALID_DATA: "The dataset cannot be fitted; `problems` says why.",
 }
 
-# A restart may be chosen as a dataset's fit if it ended in one of these.
+# A restart may be chosen as a dataset's fit if it ended in one of these. PRECISION_LIMIT is how float32 lanes end.
 ELIGIBLE = (Status.CONVERGED, Status.MAX_ITERATIONS, Status.DECREASED, Status.PRECISION_LIMIT)
 
 

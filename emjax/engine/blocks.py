@@ -12,12 +12,16 @@ from jax import lax
 from emjax.base.records import Array
 
 CPU_WIDTH = 16  # lanes a block: the working set of a small fit stays in the first-level caches
-GPU_WIDTH = 4096
+GPU_WIDTH = 4096  # at most
+GPU_BLOCK_BYTES = 1 << 30  # of datasets in one block
 
 
-def width_for(device: Any) -> int:
-    """Lanes a block, a constant of the device kind: another width would round differently."""
-    return CPU_WIDTH if device.platform == "cpu" else GPU_WIDTH
+def width_for(device: Any, dataset_bytes: int) -> int:
+    """Lanes a block, a constant of the device kind and the padded dataset: another width would round differently."""
+    if device.platform == "cpu":
+        return CPU_WIDTH
+    most = max(CPU_WIDTH, GPU_BLOCK_BYTES // max(1, dataset_bytes))
+    return min(GPU_WIDTH, 1 << (most.bit_length() - 1))
 
 
 def round_up(count: int, multiple: int) -> int:

@@ -22,7 +22,8 @@ class Certificate(NamedTuple):
 
     score_norm : Euclidean norm of the score of the objective in free coordinates.
     predicted_gain : g' I^-1 g / 2 in nats, what a Newton step promises; infinite where the information is not positive
-        definite, NaN where it was not computed.
+        definite, NaN where it was not computed. A CONVERGED fit may have it infinite: the information is then singular
+        or barely negative, and no step along its lowest eigenvector, both ways, several lengths, found anything better.
     smallest_eigenvalue : of the observed information in free coordinates, boundary coordinates fixed; NaN likewise.
     """
 

@@ -29,6 +29,12 @@ def bucket(n: int) -> int:
     return -(-n // step) * step
 
 
+def dataset_bytes(batch: Batch) -> int:
+    """Bytes that one padded and prepared dataset takes, about: four times what was given."""
+    rows = bucket(batch.data.y.shape[1]) / max(1, batch.data.y.shape[1])
+    return int(4 * rows * sum(value[0].nbytes for value in batch.data if value is not None))
+
+
 def one(model: Model, data: Any) -> Data:
     """One dataset as float64 NumPy arrays; shapes that disagree raise `DataError`."""
     data = _arrays(data)

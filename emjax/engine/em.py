@@ -54,11 +54,16 @@ def em_step(model: Model, params: Params, prepared: Any) -> tuple[Params, Array]
     return model.maximize(expectation.statistics, params, prepared), expectation.log_likelihood
 
 
+def objective_of(model: Model, params: Params, prepared: Any, log_likelihood: Array) -> Array:
+    """Log-likelihood plus log prior, in the log-likelihood's dtype, nats."""
+    return log_likelihood + jnp.asarray(model.log_prior(params, prepared), log_likelihood.dtype)
+
+
 def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: Any, lane: Lane) -> Lane:
     """One E-step at `lane.params`, then either the reason to stop there or the M-step's parameters."""
     expectation = model.expect(lane.params, prepared)
     log_likelihood = expectation.log_likelihood
-    objective = log_likelihood + model.log_prior(lane.params, prepared)
+    objective = objective_of(model, lane.params, prepared, log_likelihood)
     bits = jnp.asarray(model.flags(lane.params, expectation.statistics, prepared, degeneracy), jnp.int32)
     proposal = model.maximize(expectation.statistics, lane.params, prepared)
     iterations = lane.iterations + 1

@@ -34,7 +34,8 @@ class EndPoints:
         self.log_likelihood = np.where(found, pick("log_likelihood"), np.nan).astype(np.float64)
         self.iterations = np.where(found, pick("iterations"), 0)
         self.remaining = np.where(found, pick("remaining"), np.nan).astype(np.float64)
-        self.flags = np.where(found, pick("flags"), 0) | choice.suspicion(landscape, chosen)
+        self.alone = choice.suspicion(landscape, chosen)  # of the search, whatever becomes of the point
+        self.flags = np.where(found, pick("flags"), 0) | self.alone
         self.certificate = certificate.empty(count)
         self.n_free = 0
         put(self.params, ~found, jax.tree.map(lambda _: np.nan, self.params))
@@ -64,8 +65,7 @@ class EndPoints:
         self.objective[took] = lanes.objective
         self.log_likelihood[took] = lanes.log_likelihood
         self.remaining[took] = lanes.remaining
-        kept = self.flags[took] & (Flag.ESCAPED | Flag.SUSPECT)
-        self.flags[took] = lanes.flags | kept | flag
+        self.flags[took] = lanes.flags | (self.flags[took] & Flag.ESCAPED) | self.alone[took] | flag
         np.add.at(self.iterations, took, lanes.iterations)
 
     def polish(self, counter: Counter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -46,8 +47,11 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
     Returns a `Fit`.
     """
     _check_model(model)
+    if "ids" in settings:
+        raise DataError("fit takes one dataset: name it by id=, not ids=.")
+    settings.setdefault("threads", 1)
     single = datasets.one(model, data)
-    found = fit_many(model, [data], key, ids=[id], threads=1, certificate=certificate, **settings)
+    found = fit_many(model, [data], key, ids=[id], certificate=certificate, **settings)
     if found.status[0] == Status.INVALID_DATA:
         raise DataError(diagnosis.explain(single, Problem(int(found.problems[0]))))
     return found[0]
@@ -138,8 +142,10 @@ def _fit_all(
         positions = job.batch.positions[job.rows]
         own = datasets.chunk_of(job.batch, job.rows, job.size)
         first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], job.size), given)
+        width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(job.batch))
         return pipeline.fit_chunk(
-            plan, Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread)
+            replace(plan, width=width),
+            Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
         )
 
     jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads)]
@@ -187,7 +193,7 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
     given, spread, strategies = None, 0.0, model.strategies
     if isinstance(start, Perturbed):
         given, spread = start.params, start.spread
-        if isinstance(spread, bool) or not isinstance(spread, (int, float)) or not 0 < spread < float("inf"):
+        if isinstance(spread, bool) or not isinstance(spread, numbers.Real) or not 0 < spread < float("inf"):
             raise DataError(f"Perturbed(spread={spread!r}): give a positive number.")
     elif isinstance(start, str) or (isinstance(start, tuple) and not hasattr(start, "_fields")):
         strategies = (start,) if isinstance(start, str) else start
@@ -216,7 +222,7 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
         precision=precision,
         polish=settings.polish,
         certify=settings.certificate,
-        width=blocks.width_for(jax.devices()[0]),
+        width=blocks.CPU_WIDTH,
     )
     return plan, given, float(spread)
 
@@ -242,10 +248,11 @@ def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job
     """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
     count = len(batch.positions)
     if chunk is None:
-        row_bytes = sum(v[0].nbytes for v in batch.data if v is not None) * 4
-        chunk = min(LANES_PER_CHUNK // plan.restarts, BYTES_PER_CHUNK // max(1, row_bytes), -(-count // threads))
+        room = BYTES_PER_CHUNK // max(1, datasets.dataset_bytes(batch))
+        chunk = min(LANES_PER_CHUNK // plan.restarts, room, -(-count // threads))
     chunk = min(max(1, chunk), count)
-    size = blocks.capacity_for(chunk, plan.width)
+    width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(batch))
+    size = blocks.capacity_for(chunk, width)
     return [Job(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
 
 

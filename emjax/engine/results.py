@@ -97,7 +97,7 @@ class Fit(_Record):
         """Posterior probabilities (n, K) and labels (n,) of the rows of `data`, by default those fitted."""
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
-        for name in ("y", "x"):
+        for name in ("y", "x", "offset"):
             new, old = _columns(getattr(single, name)), _columns(getattr(fitted, name))
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
@@ -222,6 +222,7 @@ def dataset_at(data: Any, position: int) -> Data:
     """One dataset of what `fit_many` was given."""
     if not isinstance(data, Data):
         return data[position]
+    data = Data(*(None if value is None else np.asarray(value) for value in data))
     n_datasets = np.shape(data.y)[0]
     found = {"y": data.y[position]}
     for name, value in data._asdict().items():

@@ -66,11 +66,18 @@ def run_all(
         waiting = {pool.submit(run, job): job for job in jobs}
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                keep(waiting.pop(future), future.result())
+                keep(waiting[future], future.result())
+                del waiting[future]
     except KeyboardInterrupt:
         pool.shutdown(wait=True, cancel_futures=True)
+        kept = {id(result) for _, _, result in parts}
         for future, job in waiting.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
+            if (
+                future.done()
+                and not future.cancelled()
+                and future.exception() is None
+                and id(future.result()) not in kept
+            ):
                 parts.append((job.batch.positions[job.rows], job.batch, future.result()))
         if not parts:
             raise

@@ -100,7 +100,7 @@ def curvature(
 
 def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
     params = model.from_free(free, data, like)
-    return model.expect(params, data).log_likelihood + model.log_prior(params, data)
+    return em.objective_of(model, params, data, model.expect(params, data).log_likelihood)
 
 
 @partial(jax.jit, static_argnames=("model", "width"))
@@ -117,7 +117,9 @@ def probe(
         data = blocks.take(prepared, dataset)
         straight = model.from_free(free, data, like)
         bent = lax.fori_loop(0, PROBE_STEPS, lambda _, params: em.em_step(model, params, data)[0], straight)
-        before, after = (model.expect(p, data).log_likelihood + model.log_prior(p, data) for p in (straight, bent))
+        before, after = (
+            em.objective_of(model, p, data, model.expect(p, data).log_likelihood) for p in (straight, bent)
+        )
         better = after >= before  # False where the steps end in NaN
         return jax.tree.map(lambda a, b: jnp.where(better, a, b), (bent, after), (straight, before))
 
@@ -140,7 +142,7 @@ def objective(
         prepared, problem = model.prepare(data, prior, fixed)
         inside = model.from_user(params, prepared)
         log_likelihood = model.expect(inside, prepared).log_likelihood
-        return log_likelihood, log_likelihood + model.log_prior(inside, prepared), problem
+        return log_likelihood, em.objective_of(model, inside, prepared, log_likelihood), problem
 
     return blocks.map_blocks(one, width, count, data, params)
 

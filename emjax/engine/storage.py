@@ -37,12 +37,13 @@ def save(record: Fit | Fits, path: Any) -> None:
     document = {"format": FORMAT, "content": _encode(record, arrays), "check": _encode(check, arrays)}
     text = json.dumps(document)
     target = Path(path)
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             np.savez_compressed(file, json=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
         os.replace(part, target)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error.strerror}): choose another folder.") from None
 
 
@@ -157,8 +158,8 @@ def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: 
     where = np.full(n_datasets, -1)
     where[positions] = np.arange(len(positions))
     found = np.full((2, len(positions)), np.nan)
-    width = blocks.width_for(jax.devices()[0])
     for batch in groups:
+        width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(batch))
         present = np.flatnonzero(where[batch.positions] >= 0)
         for first in range(0, len(present), 4096):
             part = present[first : first + 4096]

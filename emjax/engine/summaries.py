@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from emjax.base.status import Flag, Status
+from emjax.engine import choice
 
 
 def of_fit(fit: Any) -> str:
@@ -14,9 +15,10 @@ def of_fit(fit: Any) -> str:
     flags = Flag(int(fit.flags))
     named = ", ".join(str(f.name) for f in Flag if f and f in flags) or "none"
     status = fit.restarts.status
-    best = np.nanmax(np.where(np.isfinite(fit.restarts.objective), fit.restarts.objective, -np.inf))
-    same = int(np.sum(fit.restarts.objective > best - 1e-3))
+    valid = choice.eligible(status) & np.isfinite(fit.restarts.objective)
+    same = int(np.sum(valid & (fit.restarts.objective > fit.objective - choice.SAME_MODE)))
     ran = int(np.sum(status != Status.RUNNING))
+    reached = f"{same} of {ran} at the mode reported" if same else f"{ran}; the mode reported came after, by escape"
     lines = [
         f"{fit.model}",
         f"status            {Status(int(fit.status)).name}: {fit.reason}",
@@ -30,7 +32,7 @@ def of_fit(fit: Any) -> str:
         f"iterations        {int(fit.iterations)}; estimated gain left {fit.remaining:.1e} nats",
         f"certificate       score norm {fit.certificate.score_norm:.1e}, predicted gain "
         f"{fit.certificate.predicted_gain:.1e} nats, smallest eigenvalue {fit.certificate.smallest_eigenvalue:.2e}",
-        f"restarts          {same} of {ran} at the best mode; chance that one more finds a new mode {fit.unseen:.2f}",
+        f"restarts          {reached}; chance that one more finds a new mode {fit.unseen:.2f}",
         *_settings(fit.settings),
         *_parameters(fit.params),
     ]
@@ -39,6 +41,7 @@ def of_fit(fit: Any) -> str:
 
 def of_fits(fits: Any) -> str:
     """A batch: counts, work, settings."""
+    ran = np.mean(np.sum(fits.restarts.status != Status.RUNNING, axis=1))
     statuses = ", ".join(f"{name} {count}" for name, count in fits.status_counts().items())
     flags = ", ".join(f"{name} {count}" for name, count in fits.flag_counts().items())
     lines = [
@@ -46,7 +49,8 @@ def of_fits(fits: Any) -> str:
         f"datasets          {len(fits)}{'' if fits.complete else ' (interrupted: the rest was not run)'}",
         f"status            {statuses}",
         f"flags             {flags}",
-        f"restarts          {fits.restarts.status.shape[1]} each; median chance of a new mode "
+        f"restarts          {ran:g} each; median chance of a "
+        "new mode "
         f"{np.nanmedian(fits.unseen) if np.isfinite(fits.unseen).any() else float('nan'):.2f}",
         f"iterations        mean {np.mean(fits.iterations):.1f}, max {np.max(fits.iterations)} (chosen restarts)",
         f"work efficiency   {fits.work_efficiency:.3f} of the executed lane-steps advanced a lane",
@@ -60,7 +64,10 @@ def _settings(settings: Any) -> list[str]:
     start = ", ".join(settings.strategies) or "given parameters"
     return [
         f"settings          tol {settings.stop.tol:g} nats, max_iterations {settings.stop.max_iterations}, restarts "
-        f"{settings.restarts}, min_scale_ratio {rules.min_scale_ratio:g}, {settings.precision}",
+        f"{settings.restarts}, {settings.precision}{'' if settings.polish else ' unpolished'}",
+        f"degeneracy        min_scale_ratio {rules.min_scale_ratio:g} of the {rules.relative_to}, min_rows "
+        f"{'by the model' if rules.min_rows is None else rules.min_rows}; suspect below {rules.suspect_scale_ratio:g} "
+        f"or {rules.suspect_rows:g} rows a parameter",
         f"starts            {start}",
     ]
 
