@@ -54,7 +54,7 @@ def test_most_executed_lane_steps_advance_a_lane(certificate: bool) -> None:
 def test_the_counter_is_that_of_a_queue_simulated_by_hand() -> None:
     found = fits(False)
     iterations = found.restarts.iterations[:, 0]
-    width = blocks.width_for(jax.devices()[0])
+    width = blocks.width_for(jax.devices()[0], 0)
     executed = executed_lane_steps(iterations, width, scheduler.STEPS)
     assert found.work_efficiency == pytest.approx(iterations.sum() / executed, rel=1e-12)
 
