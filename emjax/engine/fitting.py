@@ -142,9 +142,8 @@ def _fit_all(
         positions = job.batch.positions[job.rows]
         own = datasets.chunk_of(job.batch, job.rows, job.size)
         first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], job.size), given)
-        width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(job.batch))
         return pipeline.fit_chunk(
-            replace(plan, width=width),
+            replace(plan, width=job.width),
             Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
         )
 
@@ -253,7 +252,7 @@ def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job
     chunk = min(max(1, chunk), count)
     width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(batch))
     size = blocks.capacity_for(chunk, width)
-    return [Job(batch, slice(first, min(first + chunk, count)), size) for first in range(0, count, chunk)]
+    return [Job(batch, slice(first, min(first + chunk, count)), size, width) for first in range(0, count, chunk)]
 
 
 def _assemble(

@@ -15,11 +15,12 @@ from emjax.engine.datasets import Batch
 
 
 class Job(NamedTuple):
-    """Some datasets of a batch, to be padded to `size` datasets."""
+    """Some datasets of a batch, to be padded to `size` datasets, in blocks of `width` lanes."""
 
     batch: Batch
     rows: slice
     size: int
+    width: int
 
 
 Part = tuple[np.ndarray, Batch, ChunkFit]  # positions of the datasets, their batch, their fits
@@ -45,12 +46,12 @@ def run_all(
 ) -> tuple[list[Part], bool]:
     """Every job's fits, and whether all were run: Ctrl-C keeps what is finished, and raises where nothing is."""
     began = time.perf_counter()
-    parts: list[Part] = []
+    parts: dict[int, Part] = {}  # by the first dataset of the job, so that keeping one twice is keeping it once
 
     def keep(job: Job, result: ChunkFit) -> None:
-        parts.append((job.batch.positions[job.rows], job.batch, result))
+        parts[job.batch.positions[job.rows][0]] = _part(job, result)
         if progress is not None:
-            progress(_advance(parts, total, time.perf_counter() - began))
+            progress(_advance(list(parts.values()), total, time.perf_counter() - began))
 
     if threads == 1 or len(jobs) == 1:
         try:
@@ -59,7 +60,7 @@ def run_all(
         except KeyboardInterrupt:
             if not parts:
                 raise
-        return parts, len(parts) == len(jobs)
+        return list(parts.values()), len(parts) == len(jobs)
     pool = ThreadPoolExecutor(threads)
     waiting: dict[Future, Job] = {}
     try:
@@ -70,20 +71,18 @@ def run_all(
                 del waiting[future]
     except KeyboardInterrupt:
         pool.shutdown(wait=True, cancel_futures=True)
-        kept = {id(result) for _, _, result in parts}
         for future, job in waiting.items():
-            if (
-                future.done()
-                and not future.cancelled()
-                and future.exception() is None
-                and id(future.result()) not in kept
-            ):
-                parts.append((job.batch.positions[job.rows], job.batch, future.result()))
+            if future.done() and not future.cancelled() and future.exception() is None:
+                parts[job.batch.positions[job.rows][0]] = _part(job, future.result())
         if not parts:
             raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return parts, len(parts) == len(jobs)
+    return list(parts.values()), len(parts) == len(jobs)
+
+
+def _part(job: Job, result: ChunkFit) -> Part:
+    return job.batch.positions[job.rows], job.batch, result
 
 
 def _advance(parts: list[Part], total: int, seconds: float) -> Advance:
