@@ -64,28 +64,37 @@ class CovarianceForm:
         deviation = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))  # not of the zeros: their gradient is NaN
         return deviation[:, :, None] * jnp.eye(covariances.shape[-1], dtype=covariances.dtype)[None, :, :]
 
-    def whiten(self, covariances: Array, away: Array) -> tuple[Array, Array]:
-        """z = L_k^-1 away, (K, d, n), and log det L_k, (K,)."""
+    def whiten(self, covariances: Array, away: list[Array]) -> tuple[list[Array], Array]:
+        """z = L_k^-1 away by rows, d of (K, n) each, and log det L_k, (K,)."""
+        d = len(away)
         if self.shape != "full":
             deviation = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
-            return away * (1.0 / deviation)[:, :, None], jnp.sum(jnp.log(deviation), axis=1)
+            scaled = [row * (1.0 / deviation[:, i])[:, None] for i, row in enumerate(away)]
+            return scaled, jnp.sum(jnp.log(deviation), axis=1)
         factor = numerics.cholesky(covariances)
         log_det = 0.5 * numerics.log_determinant(factor)
-        d = away.shape[1]
         if d > numerics.UNROLL:
-            return numerics.multiply(numerics.inverse_lower(factor), away), log_det
+            z = numerics.multiply(numerics.inverse_lower(factor), jnp.stack(away, axis=1))
+            return [z[:, i] for i in range(d)], log_det
         rows: list[Array] = []
         for i in range(d):
-            inner = sum((factor[:, i, j, None] * rows[j] for j in range(i)), jnp.zeros_like(away[:, i]))
-            rows.append((away[:, i] - inner) * (1.0 / factor[:, i, i])[:, None])
-        return jnp.stack(rows, axis=1), log_det
+            inner = sum((factor[:, i, j, None] * rows[j] for j in range(i)), jnp.zeros_like(away[i]))
+            rows.append((away[i] - inner) * (1.0 / factor[:, i, i])[:, None])
+        return rows, log_det
 
-    def products(self, weighted: Array, z: Array) -> Array:
-        """Sums over rows of the products that this form needs: packed lower triangle (K, P), or the diagonal (K, d)."""
-        if self.shape == "full":
-            pairs = numerics.packed_indices(z.shape[1])
-            return jnp.stack([jnp.sum(weighted[:, i] * z[:, j], axis=1) for i, j in pairs], axis=1)
-        return jnp.sum(weighted * z, axis=2)
+    def sums(self, resp: Array, z: list[Array]) -> tuple[Array, Array, Array]:
+        """Over rows: sum of resp (K,), of resp z (K, d), and of the products that this form needs: the packed lower
+        triangle (K, P) of resp z z', or its diagonal (K, d)."""
+        d = len(z)
+        weighted = [resp * row for row in z]
+        if self.shape == "full" and d > numerics.UNROLL:
+            right = jnp.stack(z, axis=1)
+            second = numerics.multiply(jnp.stack(weighted, axis=1), jnp.swapaxes(right, 1, 2))
+            i, j = (jnp.array(index, dtype=jnp.int32) for index in zip(*numerics.packed_indices(d)))
+            return jnp.sum(resp, axis=1), jnp.sum(resp[:, None, :] * right, axis=2), second[:, i, j]
+        pairs = numerics.packed_indices(d) if self.shape == "full" else [(i, i) for i in range(d)]
+        total, *rest = numerics.row_sums(resp, *weighted, *(weighted[i] * z[j] for i, j in pairs))
+        return total, jnp.stack(rest[:d], axis=1), jnp.stack(rest[d:], axis=1)
 
     def colour(self, products: Array, factor: Array) -> Array:
         """Scatter matrices (K, d, d) from products of whitened residuals: the inverse of `whiten`, both sides."""

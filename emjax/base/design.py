@@ -24,7 +24,6 @@ class Design(NamedTuple):
     """
 
     x: Array  # (p, n), the row of ones first where there is an intercept
-    xx: Array  # (p (p + 1) / 2, n), products of the rows of x
     to_user: Array  # (p, p)
     to_prepared: Array  # (p, p)
     shift: Array  # (p,)
@@ -75,14 +74,12 @@ def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Arr
     if intercept:
         x = jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
     to_user, to_prepared, shift = _maps(intercept, y_mean, y_unit, x_mean, x_unit)
-    pairs = numerics.packed_indices(x.shape[0])
-    products = jnp.stack([x[i] * x[j] for i, j in pairs])
     xx = jnp.matmul(x * weight[None, :], x.T, precision=HIGHEST) / total
     pivots = jnp.diagonal(numerics.cholesky(xx)) ** 2
     collinear = jnp.any(pivots < COLLINEAR * jnp.finfo(x.dtype).eps * jnp.diagonal(xx)) & ~jnp.any(constant)
     problem = jnp.where(jnp.any(constant), Problem.CONSTANT_COVARIATE, 0)
     problem |= jnp.where(collinear, Problem.COLLINEAR, 0)
-    return Design(x, products, to_user, to_prepared, shift), problem
+    return Design(x, to_user, to_prepared, shift), problem
 
 
 def _maps(intercept: bool, y_mean: Array, y_unit: Array, x_mean: Array, x_unit: Array) -> tuple[Array, Array, Array]:
@@ -103,14 +100,12 @@ def _maps(intercept: bool, y_mean: Array, y_unit: Array, x_mean: Array, x_unit: 
 
 def ridged(xx: Array) -> Array:
     """Information matrices (..., p, p) kept off singularity."""
-    eps = jnp.finfo(xx.dtype).eps
-    diagonal = jnp.diagonal(xx, axis1=-2, axis2=-1)
-    lift = jnp.where(diagonal > 0, RIDGE * eps * diagonal, jnp.finfo(xx.dtype).tiny)
-    return xx + numerics.diagonal_matrix(lift)
+    info = jnp.finfo(xx.dtype)
+    lifted = xx + jnp.where(xx > 0, RIDGE * info.eps * xx, info.tiny)
+    return jnp.where(jnp.broadcast_to(jnp.eye(xx.shape[-1], dtype=bool), xx.shape), lifted, xx)
 
 
 def least_squares(design: Design, y: Array, weight: Array) -> Array:
     """Coefficients (K, p) of weighted regressions of y (n,) with row weights (K, n)."""
-    xx = numerics.unpack_symmetric(jnp.matmul(weight, design.xx.T, precision=HIGHEST), design.x.shape[0])
-    xy = jnp.matmul(weight * y[None, :], design.x.T, precision=HIGHEST)
+    xx, xy = numerics.weighted_products(weight, weight * y[None, :], design.x)
     return numerics.solve_positive(ridged(xx), xy)

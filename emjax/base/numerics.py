@@ -10,7 +10,6 @@ import jax.numpy as jnp
 UNROLL = 6  # up to this size matrices are factorised elementwise: LAPACK is called matrix by matrix otherwise
 PIVOT_FLOOR = 4.0  # times eps times the diagonal: a factor never turns into NaN, a collapse shows as a tiny pivot
 LOG_2PI = math.log(2.0 * math.pi)
-PRODUCT = 8  # normalisers multiplied before one logarithm is taken; each lies in [1, K]
 
 
 def packed_indices(size: int) -> tuple[tuple[int, int], ...]:
@@ -21,8 +20,7 @@ def packed_indices(size: int) -> tuple[tuple[int, int], ...]:
 def unpack_symmetric(packed: jax.Array, size: int) -> jax.Array:
     """Symmetric matrices (..., size, size) from packed lower triangles (..., size (size + 1) / 2)."""
     position = {pair: index for index, pair in enumerate(packed_indices(size))}
-    index = [[position[max(i, j), min(i, j)] for j in range(size)] for i in range(size)]
-    return packed[..., jnp.array(index, dtype=jnp.int32).reshape(size, size)]
+    return _rows([[packed[..., position[max(i, j), min(i, j)]] for j in range(size)] for i in range(size)])
 
 
 def _rows(entries: list[list[jax.Array]]) -> jax.Array:
@@ -82,9 +80,35 @@ def diagonal_matrix(diagonal: jax.Array) -> jax.Array:
 
 
 def solve_positive(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Solve a x = b for symmetric positive definite a (..., p, p) and b (..., p)."""
-    inverse = inverse_lower(cholesky(a))
-    return apply(jnp.swapaxes(inverse, -1, -2), apply(inverse, b))
+    """Solve a x = b for symmetric positive definite a (..., p, p) and b (..., p); pivots are floored."""
+    size = a.shape[-1]
+    if size > UNROLL:
+        inverse = inverse_lower(cholesky(a))
+        return apply(jnp.swapaxes(inverse, -1, -2), apply(inverse, b))
+    return _solve_unrolled(
+        [[a[..., i, j] for j in range(i + 1)] for i in range(size)], [b[..., i] for i in range(size)]
+    )
+
+
+def _solve_unrolled(a: list[list[jax.Array]], b: list[jax.Array]) -> jax.Array:
+    """By a = L D L' with unit lower-triangular L: no square root, one division a pivot."""
+    size, dtype = len(b), b[0].dtype
+    floor, tiny = PIVOT_FLOOR * jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
+    scaled: list[list[jax.Array]] = [[] for _ in range(size)]  # L D
+    reciprocal: list[jax.Array] = []
+    x: list[jax.Array] = []
+    for i in range(size):
+        for j in range(i):
+            inner = (scaled[i][k] * (scaled[j][k] * reciprocal[k]) for k in range(j))
+            scaled[i].append(a[i][j] - sum(inner, jnp.zeros((), dtype)))
+        lower = [scaled[i][k] * reciprocal[k] for k in range(i)]
+        pivot = a[i][i] - sum((scaled[i][k] * lower[k] for k in range(i)), jnp.zeros((), dtype))
+        reciprocal.append(1.0 / jnp.maximum(pivot, jnp.maximum(floor * a[i][i], tiny)))
+        x.append(b[i] - sum((lower[k] * x[k] for k in range(i)), jnp.zeros((), dtype)))
+    for i in reversed(range(size)):
+        above = sum((scaled[k][i] * x[k] for k in range(i + 1, size)), jnp.zeros((), dtype))
+        x[i] = (x[i] - above) * reciprocal[i]
+    return jnp.stack(x, axis=-1)
 
 
 def log_determinant(factor: jax.Array) -> jax.Array:
@@ -114,9 +138,44 @@ def largest_eigenvalue(a: jax.Array) -> jax.Array:
     return trace * jnp.sum(power * base, axis=(-2, -1))
 
 
-def sum_log_normalisers(normalisers: jax.Array) -> jax.Array:
-    """Sum of log(s_i) for s_i in [1, K]: the logarithm of products of eight, an eighth of the logarithms."""
-    short = -normalisers.shape[0] % PRODUCT
-    if short:
-        normalisers = jnp.concatenate([normalisers, jnp.ones(short, normalisers.dtype)])
-    return jnp.sum(jnp.log(jnp.prod(normalisers.reshape(PRODUCT, -1), axis=0)))
+@jax.custom_jvp
+def row_sums(*terms: jax.Array) -> tuple[jax.Array, ...]:
+    """Sums of each term (..., n) over its last axis, in one pass over the rows: a loop each would be several."""
+    zero = jnp.zeros((), terms[0].dtype)
+    return tuple(jax.lax.reduce(terms, (zero,) * len(terms), _add, (terms[0].ndim - 1,)))
+
+
+@row_sums.defjvp
+def _row_sums_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return row_sums(*primals), tuple(jnp.sum(tangent, axis=-1) for tangent in tangents)
+
+
+def _add(left: tuple, right: tuple) -> tuple:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def linear(coefficients: jax.Array, x: jax.Array) -> jax.Array:
+    """Linear predictors (K, n) of coefficients (K, p) and covariates (p, n): no small matrix product a lane."""
+    if x.shape[0] > 6:
+        return multiply(coefficients, x)
+    return sum((coefficients[:, j, None] * x[None, j] for j in range(1, x.shape[0])), coefficients[:, :1] * x[:1])
+
+
+def weighted_products(
+    weights: jax.Array, weighted: jax.Array, x: jax.Array, *others: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Sums over rows of weights (K, n) times x x', (K, p, p), of `weighted` (K, n) times x, (K, p), and of `others`.
+
+    x is (p, n). One pass over the rows where p is small.
+    """
+    p = x.shape[0]
+    if p > UNROLL:
+        xx = multiply(weights[:, None, :] * x[None, :, :], x.T)
+        return xx, multiply(weighted, x.T), *(jnp.sum(other, axis=-1) for other in others)
+    pairs = packed_indices(p)
+    # Weighted first: products of covariates alone would be hoisted out of the loop and stored, too much for the caches.
+    rows = [weights * x[None, i] for i in range(p)]
+    products = [rows[i] * x[None, j] for i, j in pairs]
+    sums = row_sums(*products, *(weighted * x[None, j] for j in range(p)), *others)
+    xx = unpack_symmetric(jnp.stack(sums[: len(pairs)], axis=-1), p)
+    return xx, jnp.stack(sums[len(pairs) : len(pairs) + p], axis=-1), *sums[len(pairs) + p :]

@@ -110,7 +110,11 @@ class Latent(Protocol):
         ...
 
     def infer(self, params: Params, log_prob: Array, prepared: Any) -> Posterior:
-        """Log-likelihood (weighted), responsibilities (K, U) without weights, expected statistics."""
+        """Log-likelihood (weighted), responsibilities (K, U) times the units' weights, expected statistics."""
+        ...
+
+    def probabilities(self, params: Params, log_prob: Array, prepared: Any) -> Array:
+        """Posterior probabilities of the components of each unit, (K, U)."""
         ...
 
     def decode(self, params: Params, log_prob: Array, prepared: Any) -> Array:

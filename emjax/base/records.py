@@ -44,7 +44,7 @@ class Expectation(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """The latent structure given the data: log-likelihood, responsibilities (K, U), its own statistics."""
+    """The latent structure given the data: log-likelihood, weighted responsibilities (K, U), its own statistics."""
 
     log_likelihood: Array
     responsibilities: Array

@@ -150,22 +150,21 @@ class Gaussian:
 
     # --- the EM step ------------------------------------------------------------------------------------------------
 
-    def _whiten(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array]:
-        return self.form.whiten(params.covariances, prepared.y[None, :, :] - params.means[:, :, None])
+    def _whiten(self, params: GaussianParams, prepared: GaussianData) -> tuple[list[Array], Array]:
+        away = [prepared.y[i][None, :] - params.means[:, i, None] for i in range(prepared.y.shape[0])]
+        return self.form.whiten(params.covariances, away)
 
     def log_prob(self, params: GaussianParams, prepared: GaussianData) -> Array:
         """(K, n), nats."""
         z, log_det = self._whiten(params, prepared)
-        d = z.shape[1]
-        constant = -log_det - 0.5 * d * numerics.LOG_2PI - jnp.sum(jnp.log(prepared.unit))
-        return constant[:, None] - 0.5 * jnp.sum(z**2, axis=1)
+        constant = -log_det - 0.5 * len(z) * numerics.LOG_2PI - jnp.sum(jnp.log(prepared.unit))
+        squares = sum((row**2 for row in z[1:]), z[0] ** 2)
+        return constant[:, None] - 0.5 * squares
 
     def statistics(self, params: GaussianParams, prepared: GaussianData, resp: Array) -> GaussianStatistics:
         """In whitened residuals, which `log_prob` already made."""
         z, _ = self._whiten(params, prepared)
-        weighted = resp[:, None, :] * z
-        second = self.form.products(weighted, z)
-        return GaussianStatistics(jnp.sum(resp, axis=1), jnp.sum(weighted, axis=2), second)
+        return GaussianStatistics(*self.form.sums(resp, z))
 
     def maximize(
         self, statistics: GaussianStatistics, params: GaussianParams, prepared: GaussianData

@@ -29,7 +29,7 @@ class LinearRegressionParams(NamedTuple):
 
 
 class LinearRegressionStatistics(NamedTuple):
-    """Weighted by responsibility, with residuals e at the current parameters: counts (K,), X'X packed, X'e, e'e."""
+    """Weighted by responsibility, with residuals e at the current parameters: counts (K,), X'X (K, p, p), X'e, e'e."""
 
     total: Array
     xx: Array
@@ -144,8 +144,7 @@ class LinearRegression:
     # --- the EM step ------------------------------------------------------------------------------------------------
 
     def _residuals(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> Array:
-        fitted = jnp.matmul(params.coefficients, prepared.design.x, precision=HIGHEST)
-        return prepared.y[None, :] - fitted
+        return prepared.y[None, :] - numerics.linear(params.coefficients, prepared.design.x)
 
     def log_prob(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> Array:
         """(K, n), nats."""
@@ -157,13 +156,10 @@ class LinearRegression:
         self, params: LinearRegressionParams, prepared: LinearRegressionData, resp: Array
     ) -> LinearRegressionStatistics:
         """In residual form: raw moments lose sigma to cancellation (DESIGN 4)."""
-        weighted = resp * self._residuals(params, prepared)
-        return LinearRegressionStatistics(
-            total=jnp.sum(resp, axis=1),
-            xx=jnp.matmul(resp, prepared.design.xx.T, precision=HIGHEST),
-            xe=jnp.matmul(weighted, prepared.design.x.T, precision=HIGHEST),
-            ee=jnp.sum(weighted * self._residuals(params, prepared), axis=1),
-        )
+        residuals = self._residuals(params, prepared)
+        weighted = resp * residuals
+        xx, xe, total, ee = numerics.weighted_products(resp, weighted, prepared.design.x, resp, weighted * residuals)
+        return LinearRegressionStatistics(total, xx, xe, ee)
 
     def maximize(
         self, statistics: LinearRegressionStatistics, params: LinearRegressionParams, prepared: LinearRegressionData
@@ -171,8 +167,7 @@ class LinearRegression:
         """Weighted least squares as a correction of the current coefficients."""
         p = prepared.design.x.shape[0]
         tiny = jnp.finfo(prepared.y.dtype).tiny
-        xx = numerics.unpack_symmetric(statistics.xx, p)
-        xe, ee, total = statistics.xe, statistics.ee, statistics.total
+        xx, xe, ee, total = statistics.xx, statistics.xe, statistics.ee, statistics.total
         extra_rows, extra_scale = 0.0, jnp.zeros((), prepared.y.dtype)
         prior, fixed = prepared.prior, prepared.fixed
         if prior is not None:

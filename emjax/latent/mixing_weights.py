@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from emjax.base import coordinates, numerics, priors
+from emjax.base import bayes, coordinates, priors
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
@@ -57,23 +58,20 @@ class MixingWeights:
 
     def infer(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Posterior:
         """Bayes' rule per unit; log_prob (K, U)."""
+        return Posterior(*bayes.responsibilities(self._joint(params, log_prob), prepared.weight))
+
+    def probabilities(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
+        """Posterior probabilities of the components of each unit, (K, U)."""
+        return jax.nn.softmax(self._joint(params, log_prob), axis=0)
+
+    @staticmethod
+    def _joint(params: WeightsParams, log_prob: Array) -> Array:
         # Normalised here: float32 weights cast to float64 sum to 1 + 1e-8, which n rows turn into a false gain.
-        joint = jnp.log(params.weights / jnp.sum(params.weights))[:, None] + log_prob
-        peak = jnp.max(joint, axis=0)
-        odds = jnp.exp(joint - peak[None, :])
-        normaliser = jnp.sum(odds, axis=0)
-        resp = odds * (1.0 / normaliser)[None, :]
-        if prepared.weight.dtype == jnp.bool_:
-            total = jnp.sum(jnp.where(prepared.weight, peak, 0.0))
-            total += numerics.sum_log_normalisers(jnp.where(prepared.weight, normaliser, 1.0))
-        else:
-            total = jnp.sum(jnp.where(prepared.weight > 0, prepared.weight * (peak + jnp.log(normaliser)), 0.0))
-        counts = jnp.sum(resp * prepared.weight.astype(resp.dtype)[None, :], axis=1)
-        return Posterior(total, resp, counts)
+        return jnp.log(params.weights / jnp.sum(params.weights))[:, None] + log_prob
 
     def decode(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
         """Most probable component of each unit, (U,)."""
-        return jnp.argmax(jnp.log(params.weights)[:, None] + log_prob, axis=0)
+        return jnp.argmax(self._joint(params, log_prob), axis=0)
 
     def maximize(self, statistics: Array, params: WeightsParams, prepared: WeightsData) -> WeightsParams:
         """Share of the expected counts; with a Dirichlet prior, its pseudo-counts added."""

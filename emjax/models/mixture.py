@@ -176,7 +176,6 @@ class Mixture(Model):
 
     def _rows(self, resp: Array, prepared: MixtureData) -> Array:
         """Weighted responsibilities of the rows, (K, n), from those of the units, (K, U)."""
-        resp = resp * prepared.latent.weight.astype(resp.dtype)[None, :]
         if prepared.unit is not None:
             resp = resp[:, prepared.unit]
         if prepared.observed is not None:
@@ -202,9 +201,10 @@ class Mixture(Model):
 
     def initial(self, prepared: MixtureData, resp: Array, spread: Array) -> MixtureParams:
         """Parameters at invented responsibilities of the units, (K, U); the scale is pooled over `spread` (K, U)."""
-        weight = prepared.latent.weight.astype(resp.dtype)
+        weight = prepared.latent.weight.astype(resp.dtype)[None, :]
+        resp, spread = resp * weight, spread * weight
         family = self.family.initial(prepared.family, self._rows(resp, prepared), self._rows(spread, prepared))
-        return MixtureParams(self.latent.initial(prepared.latent, resp * weight[None, :]), family)
+        return MixtureParams(self.latent.initial(prepared.latent, resp), family)
 
     def unit_log_prob(self, params: MixtureParams, prepared: MixtureData) -> Array:
         """Log density of every unit under every component, (K, U)."""
@@ -286,7 +286,7 @@ class Mixture(Model):
     def predict(self, params: MixtureParams, prepared: MixtureData) -> Prediction:
         """Posterior probabilities (n, K) and most probable components (n,) of the rows."""
         log_prob = self._by_unit(self.log_prob(params, prepared), prepared)
-        resp = self.latent.infer(params.latent, log_prob, prepared.latent).responsibilities.T
+        resp = self.latent.probabilities(params.latent, log_prob, prepared.latent).T
         labels = self.latent.decode(params.latent, log_prob, prepared.latent)
         if prepared.unit is not None:
             resp, labels = resp[prepared.unit], labels[prepared.unit]
