@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params, Prediction
-from emjax.base.settings import Degeneracy, Stop
+from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
 from emjax.engine import choice, datasets, diagnosis, stages
 from emjax.engine.certificate import Certificate
@@ -32,6 +32,7 @@ class Settings:
     key: tuple[int, int]
     prior: Any = None
     fixed: Any = None
+    race: Race | None = None
 
 
 @dataclass(frozen=True)
