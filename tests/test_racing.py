@@ -97,6 +97,12 @@ def test_restarts_that_ended_take_their_place_in_the_race() -> None:
     assert fits.objective[0] == fits.restarts.objective[0, 1]
 
 
+def test_a_collapse_in_the_short_run_takes_no_place() -> None:
+    for end, status in ((2000.0, G), (np.nan, Status.NON_FINITE)):
+        fits = fit_courses([leap(0.0, end, 3), *SLOW], race=RACE)
+        assert list(fits.restarts.status[0]) == [status, E, E, E, C, C]
+
+
 def test_of_equals_the_first_goes_on() -> None:
     fits = fit_courses([SLOW[0]] * STARTS, race=RACE)
     assert list(fits.restarts.status[0]) == [C, C, E, E, E, E]

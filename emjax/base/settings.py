@@ -54,7 +54,7 @@ class Race:
 
 def _check_count(cls: str, name: str, value: Any) -> None:
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or not 1 <= value < 2**31:
+    if not whole or not 1 <= int(value) < 2**31:
         raise DataError(f"{cls}({name}={value!r}): give a whole number from 1 to 2**31 - 1.")
 
 
