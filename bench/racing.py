@@ -127,8 +127,8 @@ def table(found: Iterator[Comparison], restarts: int, wider: int) -> Iterator[st
     more = np.exp(np.mean([np.log(c.full.lane_steps / c.wider.lane_steps) for c in kept]))
     lost = [f"{100 * np.mean([c.lost(getattr(c, arm)) for c in kept]):.1f}" for arm in ("raced", "wider")]
     yield (
-        f"\nMeans over the {len(kept)} cases: reached {' / '.join(reached)} %, lost {' / '.join(lost)} %; geometric mean "
-        f"of the ratios {ratio:.2f}, with {wider * restarts} restarts {more:.2f}."
+        f"\nMeans over the {len(kept)} cases: reached {' / '.join(reached)} %, lost {' / '.join(lost)} %; geometric "
+        f"mean of the ratios {ratio:.2f}, with {wider * restarts} restarts {more:.2f}."
     )
 
 
