@@ -12,6 +12,7 @@ import pytest
 import emjax
 from emjax import Data, DataError, Expectation, Fits, Flag, Race, Status, Stop
 from emjax.engine import blocks, choice, scheduler
+from tests.commands import run
 from tests.promises import LINES, RESTARTS, SEED, D, Poisson, Step, at, base, lines, play, same_fits
 from tests.test_search import Plain, landscape
 from tests.test_work_efficiency import executed_lane_steps
@@ -305,6 +306,28 @@ def test_words_and_files(tmp_path: Path) -> None:
     back = emjax.load(tmp_path / "fits.npz")
     same_fits(raced(), back)
     assert back.settings.race == raced().settings.race == RACED
+
+
+def test_the_command_line_races(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Race | None] = []
+
+    def watched(*args: Any, race: Race | None = None, **settings: Any) -> Fits:
+        asked.append(race)
+        return emjax_fit_many(*args, race=race, **settings)
+
+    emjax_fit_many = emjax.fit_many
+    monkeypatch.setattr(emjax, "fit_many", watched)
+    rows = [f"{y},{x}" for y, x in zip(lines().y[0], lines().x[0, :, 0])]
+    (tmp_path / "lines.csv").write_text("\n".join(["y,x", *rows]) + "\n")
+    for option in ([], ["--race"]):
+        assert run("fit", tmp_path / "lines.csv", "y ~ x", "--components", 2, "--restarts", 6, *option).status == 0
+    assert asked == [None, Race()]
+    size = ["--replicates", 6, "--restarts", 8, "--n", 96, "--noise", 25]
+    ran = run("demo", *size, "--race", "--out", tmp_path / "demo")
+    assert ran.status == 0
+    assert "8 random starts each, raced (50 iterations, then the best 5 go on)" in ran.out
+    early = next(line.split() for line in ran.out.splitlines() if line.startswith("STOPPED_EARLY"))
+    assert int(early[1]) == 0 < int(early[2])
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "50", None, 2**31])
