@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,38 +12,26 @@ import emjax
 from emjax import Data, DataError, Expectation, Fits, Flag, Race, Status, Stop
 from emjax.engine import blocks, choice, scheduler
 from tests.commands import run
-from tests.promises import LINES, RESTARTS, SEED, D, Poisson, Step, at, base, lines, play, same_fits
+from tests.promises import (
+    COURSE,
+    COURSES,
+    LINES,
+    RESTARTS,
+    SEED,
+    Courses,
+    D,
+    Poisson,
+    Step,
+    at,
+    base,
+    lines,
+    play,
+    same_fits,
+)
 from tests.test_search import Plain, landscape
 from tests.test_work_efficiency import executed_lane_steps
 
-COURSE, STARTS = 32, 6
-
-
-class Courses(emjax.Model):
-    """The objective at the t-th E-step of restart r is y[32 r + t]: any courses of six restarts, in one compile.
-
-    An objective above 1000 is a collapse.
-    """
-
-    @property
-    def strategies(self) -> tuple[str, ...]:
-        return tuple("012345")
-
-    def expect(self, params: Step, prepared: Data) -> Expectation:
-        return Expectation(prepared.y[jnp.int32(params.at)], prepared.y[jnp.int32(params.at)])
-
-    def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
-        last = jnp.int32(params.at) % COURSE == COURSE - 1
-        return Step(jnp.where(last, params.at, params.at + 1.0))
-
-    def flags(self, params: Step, statistics: Any, prepared: Data, degeneracy: Any) -> Any:
-        return jnp.int32(jnp.where(statistics > 1000.0, Flag.DEGENERATE, 0))
-
-    def start(self, key: Any, prepared: Data, strategy: str) -> Step:
-        return Step(jnp.asarray(COURSE * float(strategy), prepared.y.dtype))
-
-
-COURSES = Courses()
+STARTS = 6  # of `Courses`
 
 
 def rising(first: float, last: float, rate: float = 0.5) -> list[float]:
