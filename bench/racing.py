@@ -24,7 +24,7 @@ from bench.starts import SAME_MODE, Reference, cases, problem
 from emjax.base.status import ELIGIBLE
 from emjax.engine import choice
 
-MULTIMODAL = (  # of 200 single starts at most 40 % reach the reference (bench/starts.py)
+MULTIMODAL = (  # some of the cases of which at most 40 % of 200 single starts reach the reference (bench/starts.py)
     "regmix_CO2data-K3-component",
     "regmix_CO2data-K3-common",
     "regmix_NPreg_quadratic-K3-component",
