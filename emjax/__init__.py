@@ -12,6 +12,7 @@ from emjax.base.records import Posterior as Posterior
 from emjax.base.records import Prediction as Prediction
 from emjax.base.registry import register as register
 from emjax.base.settings import Degeneracy as Degeneracy
+from emjax.base.settings import Race as Race
 from emjax.base.settings import Stop as Stop
 from emjax.base.status import DataError as DataError
 from emjax.base.status import Flag as Flag

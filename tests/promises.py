@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 import emjax
-from emjax import Data, Expectation, Fits, LinearRegression, Mixture, Stop
+from emjax import Data, Expectation, Fits, Flag, LinearRegression, Mixture, Stop
 from tests.oracle import linear_regression, mixture
 
 LINES = Mixture(LinearRegression(), 2)
@@ -100,6 +100,33 @@ def play(courses: Sequence[Sequence[float]], **settings: Any) -> Fits:
     """One lane for each course of objectives."""
     y = np.stack([np.pad(np.asarray(c, float), (0, COURSE - len(c)), mode="edge") for c in courses])
     return emjax.fit_many(SCRIPTED, Data(y), 0, restarts=1, certificate=False, threads=1, **settings)
+
+
+class Courses(emjax.Model):
+    """The objective at the t-th E-step of restart r is y[32 r + t]: any courses of six restarts, in one compile.
+
+    An objective above 1000 is a collapse.
+    """
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        return tuple("012345")
+
+    def expect(self, params: Step, prepared: Data) -> Expectation:
+        return Expectation(prepared.y[jnp.int32(params.at)], prepared.y[jnp.int32(params.at)])
+
+    def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
+        last = jnp.int32(params.at) % COURSE == COURSE - 1
+        return Step(jnp.where(last, params.at, params.at + 1.0))
+
+    def flags(self, params: Step, statistics: Any, prepared: Data, degeneracy: Any) -> Any:
+        return jnp.int32(jnp.where(statistics > 1000.0, Flag.DEGENERATE, 0))
+
+    def start(self, key: Any, prepared: Data, strategy: str) -> Step:
+        return Step(jnp.asarray(COURSE * float(strategy), prepared.y.dtype))
+
+
+COURSES = Courses()
 
 
 class Slope(emjax.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from emjax.base.registry import register
 from emjax.base.status import DataError
@@ -27,9 +27,35 @@ class Stop:
     def __post_init__(self) -> None:
         if isinstance(self.tol, bool) or not isinstance(self.tol, numbers.Real) or not 0 < self.tol < float("inf"):
             raise DataError(f"Stop(tol={self.tol!r}): the tolerance must be positive; the default is 1e-6 nats.")
-        whole = isinstance(self.max_iterations, numbers.Integral) and not isinstance(self.max_iterations, bool)
-        if not whole or not 1 <= self.max_iterations < 2**31:
-            raise DataError(f"Stop(max_iterations={self.max_iterations!r}): give a whole number from 1 to 2**31 - 1.")
+        _check_count("Stop", "max_iterations", self.max_iterations)
+
+
+@register
+@dataclass(frozen=True)
+class Race:
+    """Racing restarts: a short run from every start, then the best few of each dataset go on to their ends.
+
+    Short runs from many starts, the best continued: Biernacki, Celeux & Govaert 2003, Computational Statistics & Data
+    Analysis 41, 561-575 (there from the single best).
+
+    iterations : E-steps of the short run. A restart that ends before keeps its status.
+    keep : how many restarts of a dataset, by the objective where the short run left them, stay in the race: those of
+        them that have not ended go on from where they stopped, the others end STOPPED_EARLY. A dataset with no more
+        restarts than this has nothing to race: all of them run to their ends.
+    """
+
+    iterations: int = 50
+    keep: int = 5
+
+    def __post_init__(self) -> None:
+        _check_count("Race", "iterations", self.iterations)
+        _check_count("Race", "keep", self.keep)
+
+
+def _check_count(cls: str, name: str, value: Any) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= int(value) < 2**31:
+        raise DataError(f"{cls}({name}={value!r}): give a whole number from 1 to 2**31 - 1.")
 
 
 @register

@@ -15,6 +15,9 @@ ENOUGH = 0.05  # restarts="auto" goes on while the chance of a new mode is at le
 class Landscape(NamedTuple):
     """Every restart of every dataset, (D, R); NaN where a restart was not run.
 
+    A restart that was out-raced is STOPPED_EARLY and has its values from where the short run left it; `iterations`
+    adds up what a restart took in the short run and after it.
+
     strategy : index into the start strategies, -1 where the start was given.
     """
 
@@ -70,18 +73,25 @@ def status_of(landscape: Landscape, chosen: np.ndarray) -> np.ndarray:
     return status
 
 
+def ended(status: np.ndarray) -> np.ndarray:
+    """Statuses of restarts that ran to their ends: where an out-raced one would have ended nobody knows."""
+    return ~np.isin(status, [int(Status.RUNNING), int(Status.STOPPED_EARLY)])
+
+
 def suspicion(landscape: Landscape, chosen: np.ndarray) -> np.ndarray:
-    """SUSPECT where several restarts ended but only one of them at the best mode."""
+    """SUSPECT where several restarts ended but only one of them at the best mode; out-raced ones say nothing."""
     good = eligible(landscape.status) & np.isfinite(landscape.objective)
     best = landscape.objective[np.arange(len(chosen)), np.maximum(chosen, 0)]
     at_best = np.sum(good & (landscape.objective > best[:, None] - SAME_MODE), axis=1)
-    ran = np.sum(landscape.status != Status.RUNNING, axis=1)
-    return np.where((at_best == 1) & (ran > 1) & (chosen >= 0), int(Flag.SUSPECT), 0)
+    several = np.sum(ended(landscape.status), axis=1) > 1
+    return np.where((at_best == 1) & several & (chosen >= 0), int(Flag.SUSPECT), 0)
 
 
 def unseen(landscape: Landscape) -> np.ndarray:
     """Good-Turing estimate, (D,): the share of restarts whose mode was seen once, which is the chance that one more
     start finds a new mode (Good 1953, Biometrika 40; Finch, Mendell & Thode 1989, JASA 84). NaN without a valid lane.
+
+    Out-raced restarts are no observations: with a race, it speaks of modes that starts which stay in the race find.
     """
     good = eligible(landscape.status) & np.isfinite(landscape.objective)
     values = np.sort(np.where(good, landscape.objective, np.inf), axis=1)

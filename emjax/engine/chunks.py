@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
-from emjax.base.settings import Degeneracy, Stop
+from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 
@@ -30,6 +30,7 @@ class Plan:
     polish: bool
     certify: bool | None  # None: where m <= certificate.DEFAULT_LIMIT
     width: int
+    race: Race | None = None
 
     @property
     def cap(self) -> int:

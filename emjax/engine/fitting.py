@@ -13,7 +13,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
-from emjax.base.settings import Degeneracy, Stop
+from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Problem, Status
 from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, runner, starts, templates
 from emjax.engine.certificate import Certificate
@@ -66,6 +66,7 @@ def fit_many(
     start: Any = None,
     stop: Stop = Stop(),  # noqa: B008 (frozen)
     degeneracy: Degeneracy = Degeneracy(),  # noqa: B008 (frozen)
+    race: Race | None = None,
     prior: Any = None,
     fixed: Any = None,
     precision: str = "float64",
@@ -89,6 +90,7 @@ def fit_many(
     start : None rotates through the model's strategies; the name of one, or a tuple of names; parameters in the user's
         units, shared or with a leading dataset axis (then one restart); or `Perturbed(params)`.
     stop, degeneracy : see `Stop` and `Degeneracy`.
+    race : None runs every restart to its end; `Race()` only the best few of each dataset after a short run.
     prior : {"weights": Dirichlet(...), "family": ...} for maximum a posteriori estimates.
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
@@ -109,7 +111,7 @@ def fit_many(
     _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
     root = keys.root_key(key)
     settings = Settings(
-        stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed
+        stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed, race
     )
     return _fit_all(model, data, root, settings, start, ids, chunk, threads or _cores(), progress)
 
@@ -189,6 +191,8 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
     precision, restarts = settings.precision, settings.restarts
     if precision not in ("float64", "float32"):
         raise DataError(f"precision={precision!r}: use 'float64' or 'float32'.")
+    if not (settings.race is None or isinstance(settings.race, Race)):
+        raise DataError(f"race={settings.race!r}: give Race(iterations=..., keep=...) or None.")
     given, spread, strategies = None, 0.0, model.strategies
     if isinstance(start, Perturbed):
         given, spread = start.params, start.spread
@@ -222,6 +226,7 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
         polish=settings.polish,
         certify=settings.certificate,
         width=blocks.CPU_WIDTH,
+        race=settings.race,
     )
     return plan, given, float(spread)
 

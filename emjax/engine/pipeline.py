@@ -10,7 +10,7 @@ import numpy as np
 
 from emjax.base.records import Params
 from emjax.base.status import Problem
-from emjax.engine import blocks, choice, scheduler, stages
+from emjax.engine import blocks, choice, racing, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.endpoints import EndPoints
@@ -68,26 +68,31 @@ def _shapes_of_params(plan: Plan, chunk: Chunk, prepared: Any) -> Params:
 def _run_round(
     plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray, counter: Counter
 ) -> Any:
-    count = len(dataset)
-    starts = _starts(plan, chunk, prepared, dataset, restart)
-    dtype = plan.precision
-    data = cast(prepared, dtype)
-    tol = np.full(len(jax.tree.leaves(starts)[0]), plan.stop.tol, dtype)
-    lane_dataset = padded(dataset, len(tol))
-    lanes, executed = scheduler.run_lanes(
-        plan.model,
-        plan.degeneracy,
-        plan.width,
-        data,
-        lane_dataset,
-        cast(starts, dtype),
-        tol,
-        np.int32(count),
-        np.int32(plan.stop.max_iterations),
-    )
-    lanes = jax.tree.map(lambda a: np.asarray(a)[:count], lanes)
-    counter.add(lanes, executed)
-    return lanes
+    """One lane for each pair of `dataset` and `restart`, raced or not, to its end."""
+    starts = cast(_starts(plan, chunk, prepared, dataset, restart), plan.precision)
+    data = cast(prepared, plan.precision)
+    size = len(jax.tree.leaves(starts)[0])
+    tol = np.full(size, plan.stop.tol, plan.precision)
+
+    def run(lanes: np.ndarray, params: Params, max_iterations: int) -> Any:
+        """One pass over some of the lanes; always of one size, so that a second pass compiles nothing."""
+        count = len(lanes)
+        ended, executed = scheduler.run_lanes(
+            plan.model,
+            plan.degeneracy,
+            plan.width,
+            data,
+            padded(dataset[lanes], size),
+            jax.tree.map(lambda a: a if len(a) == size else padded(a, size), params),
+            tol,
+            np.int32(count),
+            np.int32(max_iterations),
+        )
+        ended = jax.tree.map(lambda a: np.asarray(a)[:count], ended)
+        counter.add(ended, executed)
+        return ended
+
+    return racing.run_all(run, plan, starts, len(dataset))
 
 
 def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray) -> Params:

@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params, Prediction
-from emjax.base.settings import Degeneracy, Stop
+from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
 from emjax.engine import choice, datasets, diagnosis, stages
 from emjax.engine.certificate import Certificate
@@ -32,6 +32,7 @@ class Settings:
     key: tuple[int, int]
     prior: Any = None
     fixed: Any = None
+    race: Race | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class _Record:
     params : in the user's units. log_likelihood, log_prior, objective : nats, of those params. status : `Status`.
     flags : `Flag` bits. problems : `Problem` bits, why a dataset is INVALID_DATA. iterations : E-steps of the chosen
     restart, later passes included. remaining : estimated gain left, nats. n_observations : sum of the weights of the
-    units. restarts : the landscape, (R,) a dataset. certificate : see `Certificate`. n_free : free parameters.
+    units. restarts : the landscape, (R,) a dataset; see `Landscape`. certificate : see `Certificate`. n_free : free
+    parameters.
     """
 
     model: Model

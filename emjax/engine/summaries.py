@@ -17,8 +17,9 @@ def of_fit(fit: Any) -> str:
     status = fit.restarts.status
     valid = choice.eligible(status) & np.isfinite(fit.restarts.objective)
     same = int(np.sum(valid & (fit.restarts.objective > fit.objective - choice.SAME_MODE)))
-    ran = int(np.sum(status != Status.RUNNING))
+    ran, early = int(np.sum(choice.ended(status))), int(np.sum(status == Status.STOPPED_EARLY))
     reached = f"{same} of {ran} at the mode reported" if same else f"{ran}; the mode reported came after, by escape"
+    reached += f" ({early} more were out-raced)" if early else ""
     lines = [
         f"{fit.model}",
         f"status            {Status(int(fit.status)).name}: {fit.reason}",
@@ -42,6 +43,7 @@ def of_fit(fit: Any) -> str:
 def of_fits(fits: Any) -> str:
     """A batch: counts, work, settings."""
     ran = np.mean(np.sum(fits.restarts.status != Status.RUNNING, axis=1))
+    early = np.mean(np.sum(fits.restarts.status == Status.STOPPED_EARLY, axis=1))
     statuses = ", ".join(f"{name} {count}" for name, count in fits.status_counts().items())
     flags = ", ".join(f"{name} {count}" for name, count in fits.flag_counts().items())
     lines = [
@@ -49,8 +51,7 @@ def of_fits(fits: Any) -> str:
         f"datasets          {len(fits)}{'' if fits.complete else ' (interrupted: the rest was not run)'}",
         f"status            {statuses}",
         f"flags             {flags}",
-        f"restarts          {ran:g} each; median chance of a "
-        "new mode "
+        f"restarts          {ran:g} each, {early:g} of them out-raced; median chance of a new mode "
         f"{np.nanmedian(fits.unseen) if np.isfinite(fits.unseen).any() else float('nan'):.2f}",
         f"iterations        mean {np.mean(fits.iterations):.1f}, max {np.max(fits.iterations)} (chosen restarts)",
         f"work efficiency   {fits.work_efficiency:.3f} of the executed lane-steps advanced a lane",
@@ -62,6 +63,8 @@ def of_fits(fits: Any) -> str:
 def _settings(settings: Any) -> list[str]:
     rules = settings.degeneracy
     start = ", ".join(settings.strategies) or "given parameters"
+    race = settings.race
+    raced = f"{race.iterations} iterations, then the best {race.keep} of a dataset go on" if race else "none"
     return [
         f"settings          tol {settings.stop.tol:g} nats, max_iterations {settings.stop.max_iterations}, restarts "
         f"{settings.restarts}, {settings.precision}{'' if settings.polish else ' unpolished'}",
@@ -69,6 +72,7 @@ def _settings(settings: Any) -> list[str]:
         f"{'by the model' if rules.min_rows is None else rules.min_rows}; suspect below {rules.suspect_scale_ratio:g} "
         f"or {rules.suspect_rows:g} rows a parameter",
         f"starts            {start}",
+        f"race              {raced}",
     ]
 
 

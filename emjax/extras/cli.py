@@ -107,6 +107,9 @@ def _add_common(command: Any) -> None:
         default="float64",
         help="(default %(default)s; float32 is polished)",
     )
+    command.add_argument(
+        "--race", action="store_true", help="a short run from every start, then only the best few to their ends"
+    )
 
 
 def _at_least(smallest: int) -> Any:
@@ -156,6 +159,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         precision=arguments.precision,
         start=arguments.start,
+        race=arguments.race,
     )
     began = time.perf_counter()
     with progress.Reporter(design.replicates, "replicates") as reporter:
@@ -220,6 +224,7 @@ def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> An
         restarts=arguments.restarts,
         stop=emjax.Stop(tol=arguments.tol),
         precision=arguments.precision,
+        race=emjax.Race() if arguments.race else None,
         ids=groups.labels,
         progress=reporter,
     )

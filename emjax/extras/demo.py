@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emjax import Data, Fits, LinearRegression, LinearRegressionParams, Mixture, MixtureParams, WeightsParams, fit_many
+from emjax import (
+    Data,
+    Fits,
+    LinearRegression,
+    LinearRegressionParams,
+    Mixture,
+    MixtureParams,
+    Race,
+    WeightsParams,
+    fit_many,
+)
 from emjax.base.status import ELIGIBLE
 from emjax.inference import align_by_distance, order_by
 from emjax.studies import Measure, bias, empirical_se, mean_estimate, median_bias, rmse
@@ -22,7 +32,8 @@ _LARGEST_X = 10.0
 
 @dataclass(frozen=True)
 class Design:
-    """What the experiment varies. `noise` multiplies both noise scales; `start` is "random" or "truth"."""
+    """What the experiment varies. `noise` multiplies both noise scales; `start` is "random" or "truth"; `race` races
+    the restarts."""
 
     n: int = 100
     replicates: int = 10_000
@@ -31,6 +42,7 @@ class Design:
     seed: int = 1
     precision: str = "float64"
     start: str = "random"
+    race: bool = False
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -96,6 +108,7 @@ def run_experiment(design: Design, progress: Callable[[Any], None] | None = None
         restarts=restarts,
         start=start,
         precision=design.precision,
+        race=Race() if design.race else None,
         progress=progress,
     )
     return analyse(design, fits)

@@ -22,6 +22,8 @@ def describe_design(experiment: Experiment) -> str:
     design, settings = experiment.design, experiment.fits.settings
     (_, b1, k1, s1), (_, b2, k2, s2) = design.truth
     starts = "one start at the truth" if design.start == "truth" else f"{design.restarts} random starts each"
+    if settings.race is not None:
+        starts += f", raced ({settings.race.iterations} iterations, then the best {settings.race.keep} go on)"
     return (
         f"y = {k1:g} x + {b1:g} + N(0, {s1:g}^2) or y = {k2:g} x + {b2:g} + N(0, {s2:g}^2), each with probability 1/2, "
         f"x ~ U(0, 10)\n"
@@ -98,10 +100,10 @@ def _counts(experiment: Experiment) -> str:
 
 
 def _work(experiment: Experiment, seconds: float) -> str:
-    datasets, lanes = experiment.fits.restarts.status.shape
+    datasets, lanes = len(experiment.valid), int(np.sum(experiment.fits.restarts.status != Status.STOPPED_EARLY))
     return (
         f"{seconds:.1f} s for {datasets:,} replicates (compilation included; {datasets / seconds:,.0f} replicates/s, "
-        f"{datasets * lanes / seconds:,.0f} fits/s, one a start), work efficiency {experiment.fits.work_efficiency:.2f}"
+        f"{lanes / seconds:,.0f} fits/s, one a start), work efficiency {experiment.fits.work_efficiency:.2f}"
     )
 
 
