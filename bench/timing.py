@@ -1,6 +1,6 @@
 """Timings for every benchmark: things taken in turn in one process, medians with their spread, ratios pair by pair.
 
-Two things measured one after the other, minutes apart, differ by whatever else the machine did; taken in turn they share
+Two things measured one after the other differ by whatever else the machine did meanwhile; taken in turn they share
 it. So a ratio is the median of the ratios of neighbours, never a ratio of two medians.
 """
 
