@@ -12,7 +12,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Name = TypeVar("Name")
 
 
 class Spread(NamedTuple):
@@ -53,7 +55,7 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def alternate(runs: Mapping[str, Callable[[], Any]], rounds: int = 5, warm: int = 1) -> dict[str, list[float]]:
+def alternate(runs: Mapping[Name, Callable[[], Any]], rounds: int = 5, warm: int = 1) -> dict[Name, list[float]]:
     """Seconds of each of `runs`, by name, in `rounds` rounds; `warm` calls of each come first and are not counted.
 
     Every second round goes backwards (ABBA), so that a drift of the machine favours none.
@@ -61,9 +63,9 @@ def alternate(runs: Mapping[str, Callable[[], Any]], rounds: int = 5, warm: int 
     for run in runs.values():
         for _ in range(warm):
             run()
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    taken: dict[Name, list[float]] = {name: [] for name in runs}
     for turn in range(rounds):
-        for name in list(runs) if turn % 2 == 0 else reversed(runs):
+        for name in list(runs) if turn % 2 == 0 else reversed(list(runs)):
             taken[name].append(seconds(runs[name]))
     return taken
 
