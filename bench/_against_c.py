@@ -12,6 +12,7 @@ import numpy as np
 import emjax
 from bench import _batches, _yardstick, timing
 from bench._batches import Batch
+from bench._scheduling import measured
 from bench.timing import Claim
 
 SAME = 1e-6  # nats: lanes further apart than the tolerance ended at different optima
@@ -60,7 +61,7 @@ def plain(quick: bool) -> Iterator[str]:
     found, rows = [], []
     yield "One restart, equal starts, tol 1e-6, `certificate=False` (plain EM and nothing else); compilation apart.\n"
     for batch in batches(quick):
-        last, taken = _measured(_plain_runs(batch, _batches.starts(batch)), 3 if quick else ROUNDS)
+        last, taken = measured(_plain_runs(batch, _batches.starts(batch)), 3 if quick else ROUNDS)
         for cores in CORES:
             mine, c = ("emjax", cores), ("C", cores)
             rows.append(_row(batch, cores, taken[mine], taken[c], last[mine], last[c]))
@@ -81,16 +82,6 @@ def _plain_runs(batch: Batch, start: emjax.MixtureParams) -> dict[Any, Callable[
         runs["emjax", cores] = partial(emjax.fit_many, batch.model, batch.data, 0, threads=threads, **settings)
         runs["C", cores] = partial(_yardstick.fit, batch.data, start, threads=threads)
     return runs
-
-
-def _measured(runs: dict[Any, Callable[[], Any]], rounds: int) -> tuple[dict[Any, Any], dict[Any, list[float]]]:
-    """What each run returned, and its seconds in each round."""
-    last: dict[Any, Any] = {}
-
-    def keep(name: Any) -> None:
-        last[name] = runs[name]()
-
-    return last, timing.alternate({name: partial(keep, name) for name in runs}, rounds)
 
 
 PLAIN_HEADER = (
