@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -112,8 +111,3 @@ def _row(
         each(mine, fits.restarts.iterations),
         each(c, found.iterations),
     )
-
-
-def offered(name: str) -> bool:
-    """Whether this emjax has a setting of `fit_many`."""
-    return name in inspect.signature(emjax.fit_many).parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -27,6 +27,10 @@ class Batch:
     def p(self) -> int:
         """Coefficients, the intercept counted."""
         return np.asarray(self.data.x).shape[2] + 1
+
+    def first(self, count: int) -> Batch:
+        """The first `count` datasets."""
+        return replace(self, data=jax.tree.map(lambda leaf: leaf[:count], self.data))
 
     def __len__(self) -> int:
         return len(self.data.y)

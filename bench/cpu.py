@@ -13,11 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import _against_c, _first_fit, _precision, _scheduling, timing
+from bench import _accelerated, _against_c, _first_fit, _precision, _scheduling, timing
 from bench._yardstick import NoCompiler
 
 PARTS = {
     "plain": ("a. Against C, plain EM, float64", _against_c.plain),
+    "accelerated": ("b. Against C, with acceleration and racing", _accelerated.accelerated),
     "tail": ("c. A heavy-tailed batch, and one vmapped loop", _scheduling.tail),
     "scaling": ("d. Ten times the datasets", _scheduling.scaling),
     "precision": ("e. float32 and float64", _precision.precisions),
