@@ -83,8 +83,8 @@ def _row(
 def accelerated(quick: bool) -> Iterator[str]:
     """Part b: one start, equal in both; then ten random starts, of which racing stops most."""
     yield "tol 1e-6, `certificate=False`, all cores. One restart: equal starts, lane by lane. Ten: each program's own"
-    yield f"random starts, through the same strategies; the best of each dataset. Over {SAME:g} nats apart: another optimum,"
-    yield "higher or lower than C's.\n"
+    yield "random starts, through the same strategies; the best of each dataset. Where they are further apart than"
+    yield f"{SAME:g} nats they are at different optima, emjax's higher or lower than C's.\n"
     sizes = (512, 64, 128) if quick else (8192, 512, 2048)
     batches = [make(size) for make, size in zip((_batches.article, _batches.planes, _batches.heavy), sizes)]
     rows, claims = [], []
