@@ -66,15 +66,15 @@ def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Arr
     total = total_weight(weight)
     size = magnitude(x)
     x = x / size[:, None]
-    x_mean = (x @ weight) / total if intercept else jnp.zeros(x.shape[0], x.dtype)
+    x_mean = jnp.sum(x * weight[None, :], axis=1) / total if intercept else jnp.zeros(x.shape[0], x.dtype)
     x = x - x_mean[:, None]
-    x_unit, constant = unit_of((x**2 @ weight) / total, x_mean)
+    x_unit, constant = unit_of(jnp.sum(x**2 * weight[None, :], axis=1) / total, x_mean)
     x = x / x_unit[:, None]
     x_mean, x_unit = x_mean * size, x_unit * size
     if intercept:
         x = jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
     to_user, to_prepared, shift = _maps(intercept, y_mean, y_unit, x_mean, x_unit)
-    xx = jnp.matmul(x * weight[None, :], x.T, precision=HIGHEST) / total
+    xx = numerics.weighted_products(weight[None, :], weight[None, :], x)[0][0] / total
     pivots = jnp.diagonal(numerics.cholesky(xx)) ** 2
     collinear = jnp.any(pivots < COLLINEAR * jnp.finfo(x.dtype).eps * jnp.diagonal(xx)) & ~jnp.any(constant)
     problem = jnp.where(jnp.any(constant), Problem.CONSTANT_COVARIATE, 0)

@@ -76,8 +76,9 @@ class Counter:
         self.useful = 0
         self.executed = 0
 
-    def add(self, lanes: Any, executed: Any) -> None:
-        self.useful += int(np.sum(np.asarray(lanes.iterations, np.int64)))
+    def add(self, before: np.ndarray, after: np.ndarray, executed: Any) -> None:
+        """One pass: its lanes' iterations before and after it, and the lane-steps it took."""
+        self.useful += int(np.sum(after, dtype=np.int64) - np.sum(before, dtype=np.int64))
         self.executed += int(executed)
 
 

@@ -30,6 +30,11 @@ class Lane(NamedTuple):
     flags: Array
     tol: Array
 
+    @property
+    def remaining(self) -> Array:
+        """Estimated gain left, nats."""
+        return self.progress.remaining
+
 
 def begin(model: Model, params: Params, tol: Array, dtype: Any) -> Lane:
     """A lane about to take its first tick from `params`, in prepared units."""

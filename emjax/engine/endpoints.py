@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.records import Params
 from emjax.base.status import Flag, Status
-from emjax.engine import blocks, certificate, choice, scheduler, stages
+from emjax.engine import blocks, certificate, choice, passes, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import ChunkFit, Counter, Plan, padded, put
 
@@ -46,16 +46,10 @@ class EndPoints:
 
     def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:
         """One more pass of the scheduler, float64, one lane for each of `rows`."""
-        plan = self.plan
-        size = blocks.capacity_for(len(rows), plan.width)
-        limit = np.int32(plan.stop.max_iterations)
-        lanes, executed = scheduler.run_lanes(
-            plan.model, plan.degeneracy, plan.width, self.prepared, padded(rows.astype(np.int32), size),
-            jax.tree.map(lambda a: padded(a, size), params), np.full(size, tol), np.int32(len(rows)), limit,
-        )  # fmt: skip
-        lanes = jax.tree.map(lambda a: np.asarray(a)[: len(rows)], lanes)
-        counter.add(lanes, executed)
-        return lanes
+        size = blocks.capacity_for(len(rows), self.plan.width)
+        params = jax.tree.map(lambda a: padded(a, size), params)
+        fresh = scheduler.begin_lanes(self.plan.model, params, np.full(size, tol))
+        return passes.run_pass(self.plan, self.prepared, rows.astype(np.int32), fresh, scheduler.NEVER, size, counter)
 
     def _accept(self, rows: np.ndarray, lanes: Any, better: np.ndarray, flag: Flag) -> None:
         """Adopt the lanes of `rows` where `better`."""
@@ -149,7 +143,7 @@ class EndPoints:
 
     def _count_free(self) -> int:
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (self.params, self.prepared))
-        return int(jax.eval_shape(self.plan.model.to_free, *one).shape[0])
+        return int(stages.to_free.eval_shape(self.plan.model, *one).shape[0])
 
     def result(self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter) -> ChunkFit:
         """The chunk's fits. Parameters that the user's units cannot hold are no convergence."""

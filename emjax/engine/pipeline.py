@@ -10,9 +10,10 @@ import numpy as np
 
 from emjax.base.records import Params
 from emjax.base.status import Problem
-from emjax.engine import blocks, choice, racing, scheduler, stages
+from emjax.engine import blocks, choice, passes, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
+from emjax.engine.em import Lane
 from emjax.engine.endpoints import EndPoints
 
 
@@ -67,32 +68,18 @@ def _shapes_of_params(plan: Plan, chunk: Chunk, prepared: Any) -> Params:
 
 def _run_round(
     plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray, counter: Counter
-) -> Any:
+) -> Lane:
     """One lane for each pair of `dataset` and `restart`, raced or not, to its end."""
     starts = cast(_starts(plan, chunk, prepared, dataset, restart), plan.precision)
     data = cast(prepared, plan.precision)
     size = len(jax.tree.leaves(starts)[0])
-    tol = np.full(size, plan.stop.tol, plan.precision)
+    fresh = scheduler.begin_lanes(plan.model, starts, np.full(size, plan.stop.tol, plan.precision))
 
-    def run(lanes: np.ndarray, params: Params, max_iterations: int) -> Any:
+    def run(which: np.ndarray, lanes: Lane, pause: int) -> Lane:
         """One pass over some of the lanes; always of one size, so that a second pass compiles nothing."""
-        count = len(lanes)
-        ended, executed = scheduler.run_lanes(
-            plan.model,
-            plan.degeneracy,
-            plan.width,
-            data,
-            padded(dataset[lanes], size),
-            jax.tree.map(lambda a: a if len(a) == size else padded(a, size), params),
-            tol,
-            np.int32(count),
-            np.int32(max_iterations),
-        )
-        ended = jax.tree.map(lambda a: np.asarray(a)[:count], ended)
-        counter.add(ended, executed)
-        return ended
+        return passes.run_pass(plan, data, dataset[which], lanes, pause, size, counter)
 
-    return racing.run_all(run, plan, starts, len(dataset))
+    return passes.run_all(run, plan, fresh, len(dataset))
 
 
 def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray) -> Params:

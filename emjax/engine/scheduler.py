@@ -24,113 +24,78 @@ from emjax.engine.em import Lane
 STEPS = 4  # ticks between refills: the data of the slots are gathered, and the host asked, once in so many
 
 
-class Lanes(NamedTuple):
-    """Results of L lanes; params in prepared units."""
-
-    params: Params
-    log_likelihood: Array
-    objective: Array
-    status: Array
-    flags: Array
-    iterations: Array
-    remaining: Array
+NEVER = 2**31 - 1  # no pause
 
 
 class _Slots(NamedTuple):
     lanes: Lane  # leading axis W
     index: Array  # (W,) which lane each slot holds; L where idle
     waiting: Array  # () the next lane to be taken
-    results: Lanes  # (L + 1, ...); the last row is where idle slots write
+    results: Lane  # (L + 1, ...); the last row is where idle slots write
     executed: Array  # () blocks of W lane-steps taken
 
 
-# XLA:CPU vectorises a sum over rows only where it may change the order of its terms; with that and the machine's widest
-# vectors the step takes a third of the time. NaN, infinities, divisions and functions keep their meaning.
-COMPILER_OPTIONS = {
-    "xla_cpu_enable_fast_math": True,
-    "xla_cpu_fast_math_honor_nans": True,
-    "xla_cpu_fast_math_honor_infs": True,
-    "xla_cpu_fast_math_honor_division": True,
-    "xla_cpu_fast_math_honor_functions": True,
-    "xla_cpu_prefer_vector_width": 512,
-    "xla_cpu_multi_thread_eigen": False,
-}
+@partial(jax.jit, static_argnames=("model",))
+def begin_lanes(model: Model, starts: Params, tol: Array) -> Lane:
+    """L lanes about to take their first tick from `starts` (prepared units), tol (L,) in nats."""
+    return jax.vmap(partial(em.begin, model, dtype=tol.dtype))(starts, tol)
 
 
-@partial(jax.jit, static_argnames=("model", "degeneracy", "width"), compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "degeneracy", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def run_lanes(
     model: Model,
     degeneracy: Degeneracy,
     width: int,
     prepared: Any,
     dataset: Array,
-    starts: Params,
-    tol: Array,
+    lanes: Lane,
     count: Array,
     max_iterations: Array,
-) -> tuple[Lanes, Array]:
-    """Run the first `count` of L lanes to their ends.
+    pause: Array,
+) -> tuple[Lane, Array]:
+    """Run the first `count` of L lanes to their ends, or until they have taken `pause` iterations in all.
 
-    prepared : leading axis of datasets. dataset (L,) : which of them each lane fits. starts : leading axis L, prepared
-    units. tol (L,) : nats. Returns the results (L, ...) and the number of lane-steps executed, idle slots included.
+    prepared : leading axis of datasets. dataset (L,) : which of them each lane fits. lanes : leading axis L, prepared
+    units. A lane that is set aside at the pause is still RUNNING, and goes on from there as if it had never stopped.
+    Returns the lanes and the number of lane-steps executed, idle slots included.
     """
     size = dataset.shape[0]
-    dtype = tol.dtype
     dataset = jnp.concatenate([dataset, jnp.zeros(1, dataset.dtype)])
 
-    def begin(index: Array) -> Lane:
-        row = jnp.minimum(index, size - 1)
-        lane = jax.vmap(partial(em.begin, model, dtype=dtype))(blocks.take(starts, row), tol[row])
-        idle = index >= size
-        return lane._replace(status=jnp.where(idle, Status.STOPPED_EARLY, lane.status))
+    def take(index: Array) -> Lane:
+        lane = blocks.take(lanes, jnp.minimum(index, size - 1))
+        return lane._replace(status=jnp.where(index >= size, Status.STOPPED_EARLY, lane.status))
+
+    def finished(slots: _Slots) -> Array:
+        return (slots.lanes.status != Status.RUNNING) | (slots.lanes.iterations >= pause)
 
     def refill(slots: _Slots) -> _Slots:
-        done = slots.lanes.status != Status.RUNNING
+        done = finished(slots)
         results = _write(slots, done, size)
         taken = slots.waiting + jnp.cumsum(done, dtype=jnp.int32) - 1
         index = jnp.where(done, jnp.where(taken < count, taken, size), slots.index).astype(jnp.int32)
-        lanes = jax.tree.map(lambda new, old: _where_rows(done, new, old), begin(index), slots.lanes)
+        fresh = jax.tree.map(lambda new, old: _where_rows(done, new, old), take(index), slots.lanes)
         waiting = jnp.minimum(slots.waiting + jnp.sum(done, dtype=jnp.int32), count)
-        return _Slots(lanes, index, waiting, results, slots.executed)
+        return _Slots(fresh, index, waiting, results, slots.executed)
 
     def body(slots: _Slots) -> _Slots:
         slots = refill(slots)
         data = blocks.take(prepared, dataset[slots.index])
         step = jax.vmap(partial(em.tick, model, degeneracy, max_iterations))
-        lanes = lax.fori_loop(0, STEPS, lambda _, lanes: step(data, lanes), slots.lanes)
-        return slots._replace(lanes=lanes, executed=slots.executed + STEPS)
-
-    def unfinished(slots: _Slots) -> Array:
-        return (slots.waiting < count) | jnp.any(slots.lanes.status == Status.RUNNING)
+        stepped = lax.fori_loop(0, STEPS, lambda _, lane: step(data, lane), slots.lanes)
+        return slots._replace(lanes=stepped, executed=slots.executed + STEPS)
 
     idle = jnp.full(width, size, jnp.int32)
-    slots = _Slots(begin(idle), idle, jnp.int32(0), _room(begin, size), jnp.int32(0))
-    slots = lax.while_loop(unfinished, body, slots)
-    done = slots.lanes.status != Status.RUNNING
-    results = jax.tree.map(lambda leaf: leaf[:size], _write(slots, done, size))
+    room = jax.tree.map(lambda leaf: jnp.zeros((size + 1, *leaf.shape[1:]), leaf.dtype), lanes)
+    slots = _Slots(take(idle), idle, jnp.int32(0), room, jnp.int32(0))
+    slots = lax.while_loop(lambda slots: (slots.waiting < count) | ~jnp.all(finished(slots)), body, slots)
+    results = jax.tree.map(lambda leaf: leaf[:size], _write(slots, finished(slots), size))
     return results, slots.executed * width
 
 
-def _results(lane: Lane) -> Lanes:
-    return Lanes(
-        lane.params,
-        lane.log_likelihood,
-        lane.objective,
-        lane.status,
-        lane.flags,
-        lane.iterations,
-        lane.progress.remaining,
-    )
-
-
-def _room(begin: Any, size: int) -> Lanes:
-    example = jax.eval_shape(lambda: _results(begin(jnp.zeros(1, jnp.int32))))
-    return jax.tree.map(lambda leaf: jnp.zeros((size + 1, *leaf.shape[1:]), leaf.dtype), example)
-
-
-def _write(slots: _Slots, done: Array, size: int) -> Lanes:
+def _write(slots: _Slots, done: Array, size: int) -> Lane:
     target = jnp.where(done, slots.index, size)
-    return jax.tree.map(lambda room, new: room.at[target].set(new), slots.results, _results(slots.lanes))
+    return jax.tree.map(lambda room, new: room.at[target].set(new), slots.results, slots.lanes)
 
 
 def _where_rows(condition: Array, yes: Array, no: Array) -> Array:

@@ -16,13 +16,13 @@ from emjax.engine import blocks, em, keys, starts
 PROBE_STEPS = 3  # EM steps before a probe is judged
 
 
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
     """Prepared datasets and their `Problem` bits, leading axis C."""
     return blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data)
 
 
-@partial(jax.jit, static_argnames=("model", "width", "strategies"))
+@partial(jax.jit, static_argnames=("model", "width", "strategies"), compiler_options=blocks.COMPILER_OPTIONS)
 def random_starts(
     model: Model,
     width: int,
@@ -43,7 +43,7 @@ def random_starts(
     return blocks.map_blocks(one, width, count, dataset, restart)
 
 
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def given_starts(
     model: Model,
     width: int,
@@ -77,7 +77,7 @@ class Curvature(NamedTuple):
     boundary: Array
 
 
-@partial(jax.jit, static_argnames=("model", "width", "second"))
+@partial(jax.jit, static_argnames=("model", "width", "second"), compiler_options=blocks.COMPILER_OPTIONS)
 def curvature(
     model: Model, width: int, second: bool, prepared: Any, dataset: Array, params: Params, count: Array
 ) -> Curvature:
@@ -103,7 +103,7 @@ def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
     return em.objective_of(model, params, data, model.expect(params, data).log_likelihood)
 
 
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def probe(
     model: Model, width: int, prepared: Any, dataset: Array, like: Params, free: Array, count: Array
 ) -> tuple[Params, Array]:
@@ -152,3 +152,9 @@ def predict(model: Model, data: Data, params: Params) -> Any:
     """Predictions for one dataset under user's parameters."""
     prepared, _ = model.prepare(data)
     return model.predict(model.from_user(params, prepared), prepared)
+
+
+@partial(jax.jit, static_argnames=("model",))
+def to_free(model: Model, params: Params, data: Any) -> Array:
+    """Free coordinates (m,) of one dataset's parameters, prepared units."""
+    return model.to_free(params, data)

@@ -80,13 +80,23 @@ def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
         distance = jnp.where(far & (k > 0), distance, 1.0)
         # Exponential races: the smallest of E_i / d_i is unit i with probability proportional to d_i.
         race = -jnp.log(uniform[k]) / jnp.maximum(distance, 1e-300)
-        _, units = jax.lax.top_k(-jnp.where(free, race, jnp.inf), size)
-        picked = jnp.zeros(used.shape, bool).at[units].set(True) & free
+        picked = _smallest(jnp.where(free, race, jnp.inf), size) & free
         return jnp.where((components == k)[:, None] & picked[None, :], 1.0, resp)
 
     return jax.lax.fori_loop(
         jnp.int32(0), jnp.int32(n_components), add, jnp.zeros((n_components, used.shape[0]), jnp.float64)
     )
+
+
+def _smallest(values: Array, size: int) -> Array:
+    """(n,) bool: the `size` smallest. By as many minima: they are few, and sorting takes far longer."""
+
+    def next_one(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        left, picked = state
+        found = left == jnp.min(left)
+        return jnp.where(found, jnp.inf, left), picked | found
+
+    return jax.lax.fori_loop(0, size, next_one, (values, jnp.zeros(values.shape, bool)))[1]
 
 
 def _assign(model: Any, params: Params, prepared: Any) -> Params:

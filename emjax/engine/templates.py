@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,13 +25,9 @@ def of(model: Model, batch: Batch, prior: Any) -> Params:
         lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), datasets.chunk_of(batch, slice(0, 1), 1)
     )
 
-    def shaped(data: Data) -> Params:
-        prepared, _ = model.prepare(data, prior, None)
-        return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
-
     with jax.enable_x64(True):
         try:
-            return jax.eval_shape(shaped, example)
+            return _params.eval_shape(model, example, prior)
         except starts.NoStartError:
             return None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
@@ -38,6 +35,12 @@ def of(model: Model, batch: Batch, prior: Any) -> Params:
                 raise
             reason = str(error).splitlines()[0]
             raise DataError(f"prior={prior!r} does not fit the model and data: {reason}") from None
+
+
+@partial(jax.jit, static_argnames=("model",))  # never run: jit remembers what it has traced
+def _params(model: Model, data: Data, prior: Any) -> Params:
+    prepared, _ = model.prepare(data, prior, None)
+    return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
 
 
 def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:

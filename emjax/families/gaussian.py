@@ -104,9 +104,9 @@ class Gaussian:
         if self.form.shape == "spherical":
             size = jnp.broadcast_to(jnp.max(size), size.shape)
         y = y / size[:, None]
-        mean = (y @ weight) / total
+        mean = jnp.sum(y * weight[None, :], axis=1) / total
         y = jnp.where(used[None, :], y - mean[:, None], 0.0)
-        deviation, constant = design.unit_of((y**2 @ weight) / total, mean)
+        deviation, constant = design.unit_of(jnp.sum(y**2 * weight[None, :], axis=1) / total, mean)
         problem |= jnp.where(jnp.any(constant), Problem.CONSTANT_RESPONSE, 0)
         unit = deviation
         if self.form.shape == "spherical":

@@ -105,7 +105,7 @@ class LinearRegression:
         y_mean, y_unit = y_mean * size, y_unit * size
         columns, found = design.prepare(x, weight, self.intercept, y_mean, y_unit)
         problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
-        residuals = y - (design.least_squares(columns, y, weight[None, :]) @ columns.x)[0]
+        residuals = y - numerics.linear(design.least_squares(columns, y, weight[None, :]), columns.x)[0]
         pooled = jnp.sqrt(jnp.sum(weight * residuals**2) / total)
         prepared = LinearRegressionData(y, columns, y_unit, pooled, None, None)
         if prior is not None:
