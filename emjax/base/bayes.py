@@ -55,9 +55,7 @@ def _odds(joint: Array) -> tuple[Array, Array, Array]:
         behind = jnp.array([1.0, -1.0], joint.dtype)[:, None] * gap[None, :] > 0
         odds = jnp.where(behind, small[None, :], 1.0)
         return jnp.maximum(joint[0], joint[1]), 1.0 + small, odds
-    peak = joint[0]
-    for row in joint[1:]:
-        peak = jnp.maximum(peak, row)
+    peak = jnp.max(joint, axis=0)
     odds = jnp.exp(joint - peak[None, :])
     normaliser = odds[0]
     for row in odds[1:]:
