@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax.engine import blocks, scheduler
+from emjax.engine import blocks, passes, scheduler
 
 LANES, N = 2048, 200
 
 
 @cache
-def fits(certificate: bool) -> emjax.Fits:
+def fits(certificate: bool, max_iterations: int = 10_000) -> emjax.Fits:
     """Two regression lines that cross, poorly separated; one random start a data set."""
     rng = np.random.default_rng(5)
     x = rng.uniform(-1.0, 1.0, (LANES, N, 1))
@@ -24,6 +24,7 @@ def fits(certificate: bool) -> emjax.Fits:
         emjax.Data(y=y, x=x),
         3,
         restarts=1,
+        stop=emjax.Stop(max_iterations=max_iterations),
         certificate=None if certificate else False,
         threads=1,
     )
@@ -48,15 +49,23 @@ def test_most_executed_lane_steps_advance_a_lane(certificate: bool) -> None:
     # Heavy-tailed: lanes side by side until the slowest ends would do work of which less than a fifth is useful.
     assert iterations.max() > 1000
     assert iterations.mean() < 0.2 * iterations.max()
-    assert found.work_efficiency >= 0.85
+    assert found.work_efficiency >= 0.95
 
 
 def test_the_counter_is_that_of_a_queue_simulated_by_hand() -> None:
-    found = fits(False)
+    found = fits(False, passes.PAUSE)  # in one pass, in the order of the data sets
     iterations = found.restarts.iterations[:, 0]
     width = blocks.width_for(jax.devices()[0], 0)
     executed = executed_lane_steps(iterations, width, scheduler.STEPS)
     assert found.work_efficiency == pytest.approx(iterations.sum() / executed, rel=1e-12)
+
+
+def test_lanes_that_are_left_go_on_longest_first() -> None:
+    """In the order of the data sets the longest would start late, and end alone in their block."""
+    iterations = fits(False).restarts.iterations[:, 0]
+    width = blocks.width_for(jax.devices()[0], 0)
+    as_they_come = iterations.sum() / executed_lane_steps(iterations, width, scheduler.STEPS)
+    assert fits(False).work_efficiency > as_they_come + 0.01
 
 
 def test_the_second_pass_is_counted_too() -> None:
@@ -65,3 +74,12 @@ def test_the_second_pass_is_counted_too() -> None:
     np.testing.assert_array_equal(first.restarts.iterations, both.restarts.iterations)
     assert both.iterations.sum() > first.iterations.sum()
     assert both.work_efficiency < first.work_efficiency
+
+
+def test_a_pause_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that was set aside goes on as if it had never stopped, whatever the order of the queue."""
+    whole = fits(False).restarts
+    monkeypatch.setattr(passes, "PAUSE", 9)
+    often = fits.__wrapped__(False).restarts
+    for left, right in zip(whole, often, strict=True):
+        np.testing.assert_array_equal(left, right)

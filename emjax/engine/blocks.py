@@ -45,8 +45,11 @@ def round_up(count: int, multiple: int) -> int:
 
 
 def capacity_for(count: int, width: int) -> int:
-    """Room for `count` lanes in whole blocks: few distinct sizes, so few compiles."""
-    blocks = -(-count // width)
+    """Room for `count` lanes in whole blocks: few distinct sizes, so few compiles.
+
+    Two blocks at least: the slice of one from one is no slice, XLA fuses what follows otherwise, and it rounds otherwise.
+    """
+    blocks = max(2, -(-count // width))
     step = max(1, 1 << max(0, blocks.bit_length() - 3))
     return width * round_up(blocks, step)
 

@@ -66,6 +66,10 @@ def run_lanes(
         lane = blocks.take(lanes, jnp.minimum(index, size - 1))
         return lane._replace(status=jnp.where(index >= size, Status.STOPPED_EARLY, lane.status))
 
+    def step(data: Any, lane: Lane) -> Lane:
+        following = em.tick(model, degeneracy, max_iterations, data, lane)
+        return jax.tree.map(lambda a, b: jnp.where(lane.iterations < pause, a, b), following, lane)
+
     def finished(slots: _Slots) -> Array:
         return (slots.lanes.status != Status.RUNNING) | (slots.lanes.iterations >= pause)
 
@@ -81,8 +85,7 @@ def run_lanes(
     def body(slots: _Slots) -> _Slots:
         slots = refill(slots)
         data = blocks.take(prepared, dataset[slots.index])
-        step = jax.vmap(partial(em.tick, model, degeneracy, max_iterations))
-        stepped = lax.fori_loop(0, STEPS, lambda _, lane: step(data, lane), slots.lanes)
+        stepped = lax.fori_loop(0, STEPS, lambda _, lane: jax.vmap(step)(data, lane), slots.lanes)
         return slots._replace(lanes=stepped, executed=slots.executed + STEPS)
 
     idle = jnp.full(width, size, jnp.int32)
