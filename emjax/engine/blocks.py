@@ -47,7 +47,7 @@ def round_up(count: int, multiple: int) -> int:
 def capacity_for(count: int, width: int) -> int:
     """Room for `count` lanes in whole blocks: few distinct sizes, so few compiles.
 
-    Two blocks at least: the slice of one from one is no slice, XLA fuses what follows otherwise, and it rounds otherwise.
+    Two blocks at least: the slice of one from one is no slice, and XLA would fuse, and round, what follows otherwise.
     """
     blocks = max(2, -(-count // width))
     step = max(1, 1 << max(0, blocks.bit_length() - 3))
