@@ -30,6 +30,7 @@ class Plan:
     polish: bool
     certify: bool | None  # None: where m <= certificate.DEFAULT_LIMIT
     width: int
+    acceleration: str | None = None
 
     @property
     def cap(self) -> int:

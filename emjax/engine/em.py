@@ -11,6 +11,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import Flag, Problem, Status
+from emjax.engine import acceleration as squarem
 from emjax.engine import stopping
 from emjax.engine.stopping import Progress
 
@@ -29,9 +30,10 @@ class Lane(NamedTuple):
     status: Array
     flags: Array
     tol: Array
+    cycle: Any = None
 
 
-def begin(model: Model, params: Params, tol: Array, dtype: Any) -> Lane:
+def begin(model: Model, params: Params, tol: Array, dtype: Any, acceleration=None, prepared=None) -> Lane:
     """A lane about to take its first tick from `params`, in prepared units."""
     low = jnp.asarray(-jnp.inf, dtype)
     accepted = None if model.monotone else (params, low, low, jnp.int32(0))
@@ -45,6 +47,7 @@ def begin(model: Model, params: Params, tol: Array, dtype: Any) -> Lane:
         status=jnp.int32(Status.RUNNING),
         flags=jnp.int32(Flag.NONE),
         tol=jnp.asarray(tol, dtype),
+        cycle=None if acceleration is None else squarem.begin(model, params, prepared, dtype, acceleration),
     )
 
 
@@ -59,7 +62,7 @@ def objective_of(model: Model, params: Params, prepared: Any, log_likelihood: Ar
     return log_likelihood + jnp.asarray(model.log_prior(params, prepared), log_likelihood.dtype)
 
 
-def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: Any, lane: Lane) -> Lane:
+def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: Any, lane: Lane, acceleration=None) -> Lane:
     """One E-step at `lane.params`, then either the reason to stop there or the M-step's parameters."""
     expectation = model.expect(lane.params, prepared)
     log_likelihood = expectation.log_likelihood
@@ -67,6 +70,8 @@ def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: 
     bits = jnp.asarray(model.flags(lane.params, expectation.statistics, prepared, degeneracy), jnp.int32)
     proposal = model.maximize(expectation.statistics, lane.params, prepared)
     iterations = lane.iterations + 1
+    if acceleration is not None:
+        return _accelerated(model, prepared, lane, (lane.params, log_likelihood, objective), proposal, bits, iterations, max_iterations, acceleration)
     if model.monotone:
         progress, status, flags = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol)
         params, accepted = _select(status == Status.RUNNING, proposal, lane.params), None
@@ -75,6 +80,27 @@ def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: 
             model, prepared, lane, (lane.params, log_likelihood, objective), proposal, bits, iterations, max_iterations
         )
     following = Lane(params, log_likelihood, objective, progress, accepted, iterations, status, flags, lane.tol)
+    return _select(lane.status == Status.RUNNING, following, lane)
+
+
+def _accelerated(model, prepared, lane, current, proposal, bits, iterations, max_iterations, acceleration):
+    params, log_likelihood, objective = current
+    cycle = lane.cycle
+    o = squarem.options(acceleration)
+    move = squarem.propose(model, prepared, cycle, proposal, acceleration)
+    rejected = squarem.rejects(cycle, lane.progress, objective, bits)
+    known = ~cycle.landed & jnp.isfinite(move.length)
+    grows = known & ~(move.slow < jnp.inf)
+    sl = jnp.where(known & ~grows, jnp.maximum(move.slow, 1.0), 1.0)
+    slowest = jnp.maximum(sl, 1.0 + o["memory"] * (cycle.slowest - 1.0))
+    slowest = jnp.where(known, slowest, cycle.slowest)
+    progress, status, flags = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol, (cycle.landed, known, grows, slowest))
+    nparams, ncycle = squarem.advance(cycle, move, rejected, proposal, slowest, acceleration, iterations + 1 < max_iterations)
+    status = jnp.where(rejected, jnp.int32(0), status)
+    flags = jnp.where(rejected, lane.flags, flags)
+    progress = _select(rejected, lane.progress, progress)
+    nparams = _select(status == 0, nparams, params)
+    following = Lane(nparams, log_likelihood, objective, progress, None, iterations, status, flags, lane.tol, ncycle)
     return _select(lane.status == Status.RUNNING, following, lane)
 
 

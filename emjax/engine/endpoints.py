@@ -52,6 +52,7 @@ class EndPoints:
         lanes, executed = scheduler.run_lanes(
             plan.model, plan.degeneracy, plan.width, self.prepared, padded(rows.astype(np.int32), size),
             jax.tree.map(lambda a: padded(a, size), params), np.full(size, tol), np.int32(len(rows)), limit,
+            plan.acceleration,
         )  # fmt: skip
         lanes = jax.tree.map(lambda a: np.asarray(a)[: len(rows)], lanes)
         counter.add(lanes, executed)

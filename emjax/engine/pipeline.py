@@ -84,6 +84,7 @@ def _run_round(
         tol,
         np.int32(count),
         np.int32(plan.stop.max_iterations),
+        plan.acceleration,
     )
     lanes = jax.tree.map(lambda a: np.asarray(a)[:count], lanes)
     counter.add(lanes, executed)

@@ -32,6 +32,7 @@ class Settings:
     key: tuple[int, int]
     prior: Any = None
     fixed: Any = None
+    acceleration: str | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class _Slots(NamedTuple):
     executed: Array  # () blocks of W lane-steps taken
 
 
-@partial(jax.jit, static_argnames=("model", "degeneracy", "width"))
+@partial(jax.jit, static_argnames=("model", "degeneracy", "width", "acceleration"))
 def run_lanes(
     model: Model,
     degeneracy: Degeneracy,
@@ -55,6 +55,7 @@ def run_lanes(
     tol: Array,
     count: Array,
     max_iterations: Array,
+    acceleration: str | None = None,
 ) -> tuple[Lanes, Array]:
     """Run the first `count` of L lanes to their ends.
 
@@ -67,7 +68,8 @@ def run_lanes(
 
     def begin(index: Array) -> Lane:
         row = jnp.minimum(index, size - 1)
-        lane = jax.vmap(partial(em.begin, model, dtype=dtype))(blocks.take(starts, row), tol[row])
+        first = partial(em.begin, model, dtype=dtype, acceleration=acceleration)
+        lane = jax.vmap(first)(blocks.take(starts, row), tol[row], prepared=blocks.take(prepared, dataset[row]))
         idle = index >= size
         return lane._replace(status=jnp.where(idle, Status.STOPPED_EARLY, lane.status))
 
@@ -83,7 +85,7 @@ def run_lanes(
     def body(slots: _Slots) -> _Slots:
         slots = refill(slots)
         data = blocks.take(prepared, dataset[slots.index])
-        step = jax.vmap(partial(em.tick, model, degeneracy, max_iterations))
+        step = jax.vmap(partial(em.tick, model, degeneracy, max_iterations, acceleration=acceleration))
         lanes = lax.fori_loop(0, STEPS, lambda _, lanes: step(data, lanes), slots.lanes)
         return slots._replace(lanes=lanes, executed=slots.executed + STEPS)
 

@@ -49,7 +49,7 @@ def resolution(objective: Array) -> Array:
 
 
 def judge(
-    before: Progress, objective: Array, bits: Array, iterations: Array, max_iterations: Array, tol: Array
+    before: Progress, objective: Array, bits: Array, iterations: Array, max_iterations: Array, tol: Array, step=None
 ) -> tuple[Progress, Array, Array]:
     """After an E-step: the progress, the status and the flags of the lane at its current parameters.
 
@@ -67,9 +67,15 @@ def judge(
     geometric = (before.gain > seen) & (seen >= 0) & jnp.isfinite(before.gain)
     rate = jnp.where(geometric, seen / jnp.where(geometric, before.gain, 1.0), 0.0)
     remaining = jnp.where(geometric, seen * rate / (1.0 - rate), jnp.inf)
+    if step is not None:
+        landed, known, grows, slowest = step
+        remaining = jnp.where(known & ~grows & (seen >= 0), seen * (slowest - 1.0) ** 2 / (2.0 * slowest - 1.0), jnp.inf)
     # Fast lanes reach rounding within a step or two: that confirms a hit, and is no reason to go on.
     confirmed = (before.aitken_hits > 0) & (jnp.abs(gain) <= floor)
     aitken_hits = jnp.where((remaining < tol) | confirmed, before.aitken_hits + 1, 0)
+    if step is not None:
+        aitken_hits = jnp.where(landed, jnp.where(gain < tol, before.aitken_hits, 0), aitken_hits)
+        remaining = jnp.where(landed, before.remaining, remaining)
     # EM's true gain is positive: a fall is rounding, and so are gains of that size (cycles occur).
     floor_hits = jnp.where(gain <= floor, before.floor_hits + 1, 0)
     at_floor = floor_hits >= FLOOR_HITS
