@@ -69,7 +69,7 @@ def run_lanes(
     def begin(index: Array) -> Lane:
         row = jnp.minimum(index, size - 1)
         first = partial(em.begin, model, dtype=dtype, acceleration=acceleration)
-        lane = jax.vmap(first)(blocks.take(starts, row), tol[row], prepared=blocks.take(prepared, dataset[row]))
+        lane = jax.vmap(first)(blocks.take(starts, row), tol[row], blocks.take(prepared, dataset[row]))
         idle = index >= size
         return lane._replace(status=jnp.where(idle, Status.STOPPED_EARLY, lane.status))
 
