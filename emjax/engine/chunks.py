@@ -31,6 +31,7 @@ class Plan:
     certify: bool | None  # None: where m <= certificate.DEFAULT_LIMIT
     width: int
     race: Race | None = None
+    acceleration: str | None = None
 
     @property
     def cap(self) -> int:

@@ -11,7 +11,9 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import Flag, Problem, Status
+from emjax.engine import acceleration as squarem
 from emjax.engine import stopping
+from emjax.engine.acceleration import select
 from emjax.engine.stopping import Progress
 
 MAX_HALVINGS = 10
@@ -29,6 +31,7 @@ class Lane(NamedTuple):
     status: Array
     flags: Array
     tol: Array
+    cycle: Any = None  # what an accelerated lane remembers
 
     @property
     def remaining(self) -> Array:
@@ -36,7 +39,7 @@ class Lane(NamedTuple):
         return self.progress.remaining
 
 
-def begin(model: Model, params: Params, tol: Array, dtype: Any) -> Lane:
+def begin(model: Model, params: Params, tol: Array, prepared: Any, dtype: Any, acceleration: str | None = None) -> Lane:
     """A lane about to take its first tick from `params`, in prepared units."""
     low = jnp.asarray(-jnp.inf, dtype)
     accepted = None if model.monotone else (params, low, low, jnp.int32(0))
@@ -50,6 +53,7 @@ def begin(model: Model, params: Params, tol: Array, dtype: Any) -> Lane:
         status=jnp.int32(Status.RUNNING),
         flags=jnp.int32(Flag.NONE),
         tol=jnp.asarray(tol, dtype),
+        cycle=None if acceleration is None else squarem.begin(model, params, prepared, dtype),
     )
 
 
@@ -64,7 +68,14 @@ def objective_of(model: Model, params: Params, prepared: Any, log_likelihood: Ar
     return log_likelihood + jnp.asarray(model.log_prior(params, prepared), log_likelihood.dtype)
 
 
-def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: Any, lane: Lane) -> Lane:
+def tick(
+    model: Model,
+    degeneracy: Degeneracy,
+    max_iterations: Array,
+    prepared: Any,
+    lane: Lane,
+    acceleration: str | None = None,
+) -> Lane:
     """One E-step at `lane.params`, then either the reason to stop there or the M-step's parameters."""
     expectation = model.expect(lane.params, prepared)
     log_likelihood = expectation.log_likelihood
@@ -72,15 +83,29 @@ def tick(model: Model, degeneracy: Degeneracy, max_iterations: Array, prepared: 
     bits = jnp.asarray(model.flags(lane.params, expectation.statistics, prepared, degeneracy), jnp.int32)
     proposal = model.maximize(expectation.statistics, lane.params, prepared)
     iterations = lane.iterations + 1
+    move, slowest = None, None
+    if acceleration is not None:
+        move = squarem.look(model, prepared, lane.cycle, proposal, objective, bits)
+        slowest = jnp.where(move.known, move.slowest, jnp.nan)
+    judged = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol, slowest)
     if model.monotone:
-        progress, status, flags = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol)
-        params, accepted = _select(status == Status.RUNNING, proposal, lane.params), None
+        progress, status, flags = judged
+        params, accepted = select(status == Status.RUNNING, proposal, lane.params), None
     else:
         params, log_likelihood, objective, accepted, progress, status, flags = _guarded(
-            model, prepared, lane, (lane.params, log_likelihood, objective), proposal, bits, iterations, max_iterations
+            model,
+            prepared,
+            lane,
+            (lane.params, log_likelihood, objective),
+            proposal,
+            judged,
+            iterations,
+            max_iterations,
         )
     following = Lane(params, log_likelihood, objective, progress, accepted, iterations, status, flags, lane.tol)
-    return _select(lane.status == Status.RUNNING, following, lane)
+    if move is not None:
+        following = squarem.steer(lane, following, proposal, move, objective, max_iterations - iterations)
+    return select(lane.status == Status.RUNNING, following, lane)
 
 
 def _guarded(
@@ -89,7 +114,7 @@ def _guarded(
     lane: Lane,
     current: tuple[Params, Array, Array],
     proposal: Params,
-    bits: Array,
+    judged: tuple[Progress, Array, Array],
     iterations: Array,
     max_iterations: Array,
 ) -> tuple[Any, ...]:
@@ -98,7 +123,7 @@ def _guarded(
     best_params, _, best_objective, halvings = lane.accepted
     fell = ~jnp.isfinite(objective) | (objective < best_objective - stopping.slack(best_objective))
     fell &= jnp.isfinite(best_objective)
-    progress, status, flags = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol)
+    progress, status, flags = judged
     free_best = model.to_free(best_params, prepared)
     free = model.to_free(params, prepared)
     middle = jnp.where(jnp.isfinite(free), 0.5 * (free + free_best), free_best)
@@ -107,17 +132,13 @@ def _guarded(
     fell_status = jnp.where(give_up, Status.DECREASED, Status.RUNNING)
     fell_status = jnp.where(~give_up & (iterations >= max_iterations), Status.MAX_ITERATIONS, fell_status)
     status = jnp.where(fell, fell_status, status)
-    progress = _select(fell, lane.progress, progress)
+    progress = select(fell, lane.progress, progress)
     flags = jnp.where(fell, lane.flags, flags)
-    good = _select(fell, lane.accepted, (*current, jnp.int32(0)))
+    good = select(fell, lane.accepted, (*current, jnp.int32(0)))
     accepted = (good[0], good[1], good[2], jnp.where(fell, halvings + 1, 0))
     running = status == Status.RUNNING
-    following = _select(fell, halved, proposal)
-    return _select(running, following, good[0]), good[1], good[2], accepted, progress, status, flags
-
-
-def _select(condition: Array, yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+    following = select(fell, halved, proposal)
+    return select(running, following, good[0]), good[1], good[2], accepted, progress, status, flags
 
 
 class LaneFit(NamedTuple):
@@ -142,20 +163,23 @@ def fit_lane(
     degeneracy: Degeneracy = Degeneracy(),  # noqa: B008 (frozen)
     prior: Any = None,
     fixed: Any = None,
+    acceleration: str | None = None,
 ) -> LaneFit:
     """Fit one dataset from one start: pure, traceable, for use under one's own `jit` and `vmap`.
 
     data : one dataset, floating-point arrays; its dtype is the dtype of the computation. params : the start, in the
     user's units. Neither restarts nor the certificate are run: see `fit`. Returns a `LaneFit`.
     """
+    squarem.check(acceleration)
     prepared, problems = model.prepare(data, prior, fixed)
     dtype = jnp.result_type(data.y)
-    lane = begin(model, model.from_user(params, prepared), jnp.asarray(stop.tol, dtype), dtype)
+    tol = jnp.asarray(stop.tol, dtype)
+    lane = begin(model, model.from_user(params, prepared), tol, prepared, dtype, acceleration)
     lane = lane._replace(status=jnp.where(problems > 0, Status.INVALID_DATA, lane.status).astype(jnp.int32))
     limit = jnp.int32(stop.max_iterations)
     lane = jax.lax.while_loop(
         lambda lane: lane.status == Status.RUNNING,
-        lambda lane: tick(model, degeneracy, limit, prepared, lane),
+        lambda lane: tick(model, degeneracy, limit, prepared, lane, acceleration),
         lane,
     )
     broken = problems != Problem.NONE

@@ -48,8 +48,9 @@ class EndPoints:
         """One more pass of the scheduler, float64, one lane for each of `rows`."""
         size = blocks.capacity_for(len(rows), self.plan.width)
         params = jax.tree.map(lambda a: padded(a, size), params)
-        fresh = scheduler.begin_lanes(self.plan.model, params, np.full(size, tol))
-        return passes.run_pass(self.plan, self.prepared, rows.astype(np.int32), fresh, scheduler.NEVER, size, counter)
+        plan = self.plan
+        fresh = scheduler.begin_lanes(plan.model, self.prepared, params, np.full(size, tol), plan.acceleration)
+        return passes.run_pass(plan, self.prepared, rows.astype(np.int32), fresh, scheduler.NEVER, size, counter)
 
     def _accept(self, rows: np.ndarray, lanes: Any, better: np.ndarray, flag: Flag) -> None:
         """Adopt the lanes of `rows` where `better`."""

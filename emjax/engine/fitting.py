@@ -71,6 +71,7 @@ def fit_many(
     fixed: Any = None,
     precision: str = "float64",
     polish: bool = True,
+    acceleration: str | None = None,
     certificate: bool | None = None,
     ids: Iterable[Any] | None = None,
     chunk: int | None = None,
@@ -111,7 +112,18 @@ def fit_many(
     _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
     root = keys.root_key(key)
     settings = Settings(
-        stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed, race
+        stop,
+        degeneracy,
+        restarts,
+        (),
+        precision,
+        polish,
+        certificate,
+        (int(root[0]), int(root[1])),
+        prior,
+        fixed,
+        race,
+        acceleration,
     )
     return _fit_all(model, data, root, settings, start, ids, chunk, threads or _cores(), progress)
 
@@ -227,6 +239,7 @@ def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, floa
         certify=settings.certificate,
         width=blocks.CPU_WIDTH,
         race=settings.race,
+        acceleration=settings.acceleration,
     )
     return plan, given, float(spread)
 

@@ -28,9 +28,10 @@ def run_all(run: Run, plan: Plan, lanes: Lane, count: int) -> Lane:
     """How the first `count` lanes ended: `plan.restarts` of one dataset, as many of the next, and so on."""
     race, restarts = plan.race, plan.restarts
     # With no more restarts than places, or a short run that is no shorter than the whole, there is nothing to race.
-    racing = race is not None and restarts > race.keep and race.iterations < plan.stop.max_iterations
+    if race is not None and (restarts <= race.keep or race.iterations >= plan.stop.max_iterations):
+        race = None
     few = count <= plan.width
-    pause = race.iterations if racing else scheduler.NEVER if few else PAUSE
+    pause = race.iterations if race is not None else scheduler.NEVER if few else PAUSE
     lanes = run(np.arange(count), lanes, pause)
 
     def go_on(which: np.ndarray) -> None:
@@ -40,7 +41,7 @@ def run_all(run: Run, plan: Plan, lanes: Lane, count: int) -> Lane:
             put(lanes, again, run(again, jax.tree.map(lambda leaf: leaf[again], lanes), scheduler.NEVER))
 
     halted = lanes.status == Status.RUNNING
-    if not racing:
+    if race is None:
         go_on(halted)
         return lanes
     leading = _leading(race.keep, lanes, restarts).ravel()
@@ -58,7 +59,7 @@ def run_pass(plan: Plan, data: Any, dataset: np.ndarray, lanes: Lane, pause: int
     lanes = jax.tree.map(lambda a: a if len(a) == size else padded(a, size), lanes)
     ended, executed = scheduler.run_lanes(
         plan.model, plan.degeneracy, plan.width, data, padded(dataset, size), lanes, np.int32(count),
-        np.int32(plan.stop.max_iterations), np.int32(pause),
+        np.int32(plan.stop.max_iterations), np.int32(pause), plan.acceleration,
     )  # fmt: skip
     ended = jax.tree.map(lambda a: np.array(a)[:count], ended)
     counter.add(np.asarray(lanes.iterations)[:count], ended.iterations, executed)

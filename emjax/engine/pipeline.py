@@ -73,7 +73,8 @@ def _run_round(
     starts = cast(_starts(plan, chunk, prepared, dataset, restart), plan.precision)
     data = cast(prepared, plan.precision)
     size = len(jax.tree.leaves(starts)[0])
-    fresh = scheduler.begin_lanes(plan.model, starts, np.full(size, plan.stop.tol, plan.precision))
+    tol = np.full(size, plan.stop.tol, plan.precision)
+    fresh = scheduler.begin_lanes(plan.model, data, starts, tol, plan.acceleration)
 
     def run(which: np.ndarray, lanes: Lane, pause: int) -> Lane:
         """One pass over some of the lanes; always of one size, so that a second pass compiles nothing."""

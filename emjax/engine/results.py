@@ -33,6 +33,7 @@ class Settings:
     prior: Any = None
     fixed: Any = None
     race: Race | None = None
+    acceleration: str | None = None
 
 
 @dataclass(frozen=True)

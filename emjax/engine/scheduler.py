@@ -35,13 +35,19 @@ class _Slots(NamedTuple):
     executed: Array  # () blocks of W lane-steps taken
 
 
-@partial(jax.jit, static_argnames=("model",))
-def begin_lanes(model: Model, starts: Params, tol: Array) -> Lane:
-    """L lanes about to take their first tick from `starts` (prepared units), tol (L,) in nats."""
-    return jax.vmap(partial(em.begin, model, dtype=tol.dtype))(starts, tol)
+@partial(jax.jit, static_argnames=("model", "acceleration"))
+def begin_lanes(model: Model, prepared: Any, starts: Params, tol: Array, acceleration: str | None = None) -> Lane:
+    """L lanes about to take their first tick from `starts` (prepared units), tol (L,) in nats.
+
+    prepared : leading axis of datasets, of which the shapes count.
+    """
+    one = blocks.take(prepared, 0)
+    return jax.vmap(lambda params, tol: em.begin(model, params, tol, one, tol.dtype, acceleration))(starts, tol)
 
 
-@partial(jax.jit, static_argnames=("model", "degeneracy", "width"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(
+    jax.jit, static_argnames=("model", "degeneracy", "width", "acceleration"), compiler_options=blocks.COMPILER_OPTIONS
+)
 def run_lanes(
     model: Model,
     degeneracy: Degeneracy,
@@ -52,6 +58,7 @@ def run_lanes(
     count: Array,
     max_iterations: Array,
     pause: Array,
+    acceleration: str | None = None,
 ) -> tuple[Lane, Array]:
     """Run the first `count` of L lanes to their ends, or until they have taken `pause` iterations in all.
 
@@ -67,7 +74,7 @@ def run_lanes(
         return lane._replace(status=jnp.where(index >= size, Status.STOPPED_EARLY, lane.status))
 
     def step(data: Any, lane: Lane) -> Lane:
-        following = em.tick(model, degeneracy, max_iterations, data, lane)
+        following = em.tick(model, degeneracy, max_iterations, data, lane, acceleration)
         return jax.tree.map(lambda a, b: jnp.where(lane.iterations < pause, a, b), following, lane)
 
     def finished(slots: _Slots) -> Array:

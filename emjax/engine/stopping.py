@@ -10,6 +10,9 @@ from emjax.base.records import Array
 from emjax.base.status import Flag, Status
 
 AITKEN_HITS = 2  # successive steps whose estimated remaining gain is below the tolerance
+CAUTION = (
+    10.0  # times the estimated remaining gain of an accelerated lane: lengths of steps vary more than Aitken's rate
+)
 FLOOR_HITS = 3  # successive gains that are rounding: below the objective's resolution, or not positive
 FLOOR = 4.0  # times eps |objective|, or times the largest fall seen: gains up to this are rounding
 SLACK = 1e4  # a fall beyond this, times eps (1 + |objective|), is more than rounding
@@ -49,7 +52,13 @@ def resolution(objective: Array) -> Array:
 
 
 def judge(
-    before: Progress, objective: Array, bits: Array, iterations: Array, max_iterations: Array, tol: Array
+    before: Progress,
+    objective: Array,
+    bits: Array,
+    iterations: Array,
+    max_iterations: Array,
+    tol: Array,
+    slowest: Array | None = None,
 ) -> tuple[Progress, Array, Array]:
     """After an E-step: the progress, the status and the flags of the lane at its current parameters.
 
@@ -58,6 +67,10 @@ def judge(
 
     With d1, d2 the last two gains and a = d2 / d1, the remaining gain is estimated as d2 a / (1 - a) (Aitken; McLachlan
     & Krishnan 2008, section 4.9) where d1 > 0 and 0 <= a < 1, else as infinite.
+
+    Between extrapolations d1 and d2 are no geometric series. There `slowest` is 1 / (1 - rho), rho the rate of the
+    slowest direction; a map of gain d leaves at most d rho^2 / (1 - rho^2), since each direction's share of the gap
+    shrinks by the square of its rate. NaN where it is not known.
     """
     gain = objective - before.objective
     fall = jnp.where(jnp.isfinite(gain), -gain, 0.0)
@@ -67,9 +80,14 @@ def judge(
     geometric = (before.gain > seen) & (seen >= 0) & jnp.isfinite(before.gain)
     rate = jnp.where(geometric, seen / jnp.where(geometric, before.gain, 1.0), 0.0)
     remaining = jnp.where(geometric, seen * rate / (1.0 - rate), jnp.inf)
+    enough = remaining < tol
+    if slowest is not None:
+        bound = seen * (slowest - 1.0) ** 2 / (2.0 * slowest - 1.0)
+        remaining = jnp.where((seen >= 0) & jnp.isfinite(bound), bound, jnp.inf)
+        enough = CAUTION * remaining < tol
     # Fast lanes reach rounding within a step or two: that confirms a hit, and is no reason to go on.
     confirmed = (before.aitken_hits > 0) & (jnp.abs(gain) <= floor)
-    aitken_hits = jnp.where((remaining < tol) | confirmed, before.aitken_hits + 1, 0)
+    aitken_hits = jnp.where(enough | confirmed, before.aitken_hits + 1, 0)
     # EM's true gain is positive: a fall is rounding, and so are gains of that size (cycles occur).
     floor_hits = jnp.where(gain <= floor, before.floor_hits + 1, 0)
     at_floor = floor_hits >= FLOOR_HITS

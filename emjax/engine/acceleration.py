@@ -1,0 +1,159 @@
+"""SQUAREM, scheme S3 (Varadhan & Roland 2008, Scandinavian Journal of Statistics 35), for one lane, one EM map a tick.
+
+From u0, two EM maps in free coordinates give u1, u2, r = u1 - u0 and v = (u2 - u1) - r. With alpha = |r| / |v| the
+extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the package in
+
+1. two maps a cycle: the point landed on starts the next cycle, no third map in between;
+2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
+   (the package's objfn.inc), the next map must have won it back, or the lane returns to the plain point u2 that was kept;
+3. the longest step is a trust region: a quarter of one that failed, up to four times one that held;
+4. steps of alpha below `SHORTEST` are left out: a plain map is worth as much and leaves less of the fast directions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emjax.base.protocols import Model
+from emjax.base.records import Array, Params
+from emjax.base.status import DataError, Flag, Status
+from emjax.engine import stopping
+
+METHODS = (None, "squarem")
+SHORTEST = 1.2  # an alpha worth a step; 1 is the plain EM point
+RESCALE = 4.0  # the longest step shrinks and grows by this
+MOST_LOST = 1.0  # nats that landing may lose
+MEMORY = 0.95  # how much of the slowest rate seen is kept from one estimate to the next
+CHAIN, LANDED, TRIAL = 0, 1, 2  # a plain EM point; one landed on; the EM point after it
+AHEAD = 3  # ticks that an extrapolation may take until a plain point is judged again
+
+
+class Cycle(NamedTuple):
+    """What a lane remembers between ticks; points in free coordinates, (m,), NaN where there is none."""
+
+    before: Array  # whose EM point `here` is, unless `here` was landed on
+    here: Array
+    base: Array  # u1 of the last extrapolation
+    plain: Array  # its u2, and as parameters
+    fallback: Params
+    reference: Array  # objective at `base`, which the extrapolation must not lower
+    phase: Array
+    step: Array  # alpha of the last extrapolation
+    longest: Array
+    slowest: Array  # 1 / (1 - rate) of the slowest direction
+
+
+class Move(NamedTuple):
+    """What a tick offers: the EM point's free coordinates; an extrapolation; whether the last one failed."""
+
+    free: Array
+    point: Array
+    params: Params
+    step: Array
+    worthwhile: Array
+    failed: Array
+    slowest: Array
+    known: Array  # whether `slowest` was estimated here; not where steps grow, as on the way from a saddle
+
+
+def check(acceleration: Any) -> None:
+    """Errors: `DataError` for a method that is not there."""
+    if acceleration not in METHODS:
+        raise DataError(f"acceleration={acceleration!r}: use None or 'squarem'.")
+
+
+def begin(model: Model, params: Params, prepared: Any, dtype: Any) -> Cycle:
+    """Before the first tick; `prepared` gives shapes alone."""
+    free = jax.eval_shape(model.to_free, params, prepared)
+    nowhere = jnp.full(free.shape, jnp.nan, free.dtype)
+    one = jnp.ones((), dtype)
+    return Cycle(
+        before=nowhere,
+        here=nowhere,
+        base=nowhere,
+        plain=nowhere,
+        fallback=params,
+        reference=-jnp.inf * one,
+        phase=jnp.int32(CHAIN),
+        step=one,
+        longest=jnp.inf * one,
+        slowest=one,
+    )
+
+
+def look(model: Model, prepared: Any, cycle: Cycle, proposal: Params, objective: Array, bits: Array) -> Move:
+    """The extrapolation from the last EM points, `proposal` being the newest, and the verdict on the one before.
+
+    In one direction of rate rho, |r| / |v| = |r|^2 / |r.v| = 1 / (1 - rho). In several the second, scheme S1's length,
+    lies nearer the slowest, and the largest of late is remembered: near the end successive lengths sweep the spectrum.
+    """
+    free = model.to_free(proposal, prepared)
+    held = model.boundary(proposal, prepared) != 0
+    r = jnp.where(held, 0.0, cycle.here - cycle.before)
+    v = jnp.where(held, 0.0, free - cycle.here) - r
+    rr, rv, vv = jnp.sum(r * r), jnp.sum(r * v), jnp.sum(v * v)
+    alpha = jnp.sqrt(rr / vv)
+    step = jnp.minimum(alpha, cycle.longest.astype(alpha.dtype))
+    point = jnp.where(held, free, cycle.before + 2.0 * step * r + step * step * v)
+    landed = cycle.phase == LANDED
+    worthwhile = ~landed & (alpha > SHORTEST) & jnp.all(jnp.isfinite(point))
+    lost = jnp.where(landed, MOST_LOST, stopping.resolution(cycle.reference))
+    failed = ~(objective >= cycle.reference - lost) | ((bits & Flag.DEGENERATE) > 0)
+    failed &= cycle.phase != CHAIN
+    known = ~landed & (rv < 0) & jnp.isfinite(alpha)
+    dtype = cycle.slowest.dtype
+    length = jnp.maximum(jnp.where(known, rr / -rv, 1.0), 1.0).astype(dtype)
+    slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
+    slowest = jnp.where(landed | failed, cycle.slowest, slowest)
+    params = model.from_free(point, prepared, proposal)
+    return Move(free, point, params, step.astype(dtype), worthwhile, failed, slowest, known)
+
+
+def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array, room: Array) -> Any:
+    """The lane after a tick: `plain` is what it is without acceleration, `room` the ticks that are left.
+
+    A point landed on, or one that failed, ends no lane: what is reported has stood its own test as EM's own points do.
+    """
+    cycle = lane.cycle
+    landed = cycle.phase == LANDED
+    aside = landed | move.failed
+    fell = jnp.zeros((), bool) if plain.accepted is None else plain.accepted[3] > 0  # a guarded step, halved
+    goes = move.worthwhile & ~aside & ~fell & (plain.status == Status.RUNNING) & (room >= AHEAD)
+    params = select(landed, proposal, plain.params)
+    params = select(move.failed, cycle.fallback, select(goes, move.params, params))
+    here = jnp.where(move.failed, cycle.plain, jnp.where(goes, move.point, jnp.where(fell, jnp.nan, move.free)))
+    before = jnp.where(move.failed, cycle.base, jnp.where(fell, jnp.nan, cycle.here))
+    longest = jnp.where(cycle.phase == TRIAL, jnp.maximum(cycle.longest, RESCALE * cycle.step), cycle.longest)
+    following = Cycle(
+        before=before,
+        here=here,
+        base=jnp.where(goes, cycle.here, cycle.base),
+        plain=jnp.where(goes, move.free, cycle.plain),
+        fallback=select(goes, proposal, cycle.fallback),
+        reference=jnp.where(goes, objective, cycle.reference),
+        phase=jnp.where(goes, LANDED, jnp.where(landed & ~move.failed, TRIAL, CHAIN)).astype(jnp.int32),
+        step=jnp.where(goes, move.step, cycle.step),
+        longest=jnp.where(move.failed, cycle.step / RESCALE, longest),
+        slowest=move.slowest,
+    )
+    old = lane.progress
+    small = move.failed | (jnp.abs(objective - old.objective) < lane.tol)
+    progress = old._replace(
+        objective=jnp.where(move.failed, cycle.reference, objective), aitken_hits=jnp.where(small, old.aitken_hits, 0)
+    )
+    return plain._replace(
+        params=params,
+        progress=select(aside, progress, plain.progress),
+        accepted=select(aside, lane.accepted, plain.accepted),
+        status=jnp.where(aside, Status.RUNNING, plain.status).astype(jnp.int32),
+        flags=jnp.where(aside, lane.flags, plain.flags),
+        cycle=following,
+    )
+
+
+def select(condition: Array, yes: Any, no: Any) -> Any:
+    """Leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
