@@ -5,7 +5,7 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 
 1. two maps a cycle: the point landed on starts the next cycle, no third map in between;
 2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
-   (the package's objfn.inc), the next map must have won it back, or the lane returns to the plain point u2 that was kept;
+   (objfn.inc in the package), the next map must have won it back, or the lane returns to the plain point u2 kept;
 3. the longest step is a trust region: a quarter of one that failed, up to four times one that held;
 4. steps of alpha below `SHORTEST` are left out: a plain map is worth as much and leaves less of the fast directions.
 """
