@@ -84,8 +84,8 @@ def _stepmix_some(y: Any, weights: Any, means: Any, covariances: Any, resp: Any,
         """StepMix takes no start: the first M-step is made here, from given responsibilities."""
 
         def _initialize_parameters(self, X: Any, random_state: Any) -> None:
-            self.log_resp_ = np.log(np.clip(given, 1e-300, 1.0))
-            self.weights_ = given.mean(0)
+            self.log_resp_ = np.log(np.clip(self.given, 1e-300, 1.0))
+            self.weights_ = self.given.mean(0)
             self._initialize_parameters_measurement(X, random_state)
 
     fits = []
@@ -94,7 +94,9 @@ def _stepmix_some(y: Any, weights: Any, means: Any, covariances: Any, resp: Any,
         mixture = Started(
             weights.shape[1], measurement="gaussian_full", measurement_params={"reg_covar": 0.0}, n_init=1,
             abs_tol=step_gain / len(one), rel_tol=0.0, max_iter=MAX_ITERATIONS, progress_bar=0,
-        ).fit(one)  # fmt: skip
+        )  # fmt: skip
+        mixture.given = given
+        mixture.fit(one)
         found = mixture.get_parameters()
         measured = found["measurement"]
         fits.append((found["weights"], measured["means"], measured["covariances"], mixture.n_iter_))

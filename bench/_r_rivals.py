@@ -1,4 +1,4 @@
-"""The R packages, each in a process of its own: arrays out by binary files, fits back by CSV, times by R's own clock."""
+"""The R packages, each in a process of its own: arrays out by binary files, fits by CSV, times by R's clock."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ def read(folder: Path, start: Arrays) -> Run:
     """
     seconds = float((folder / "seconds.txt").read_text())
     table = np.genfromtxt(folder / "fits.csv", delimiter=",", ndmin=2)
+    needed = 2 + sum(like[0].size for like in start.values())
+    if needed != table.shape[1]:
+        raise ValueError(f"fits.csv has {table.shape[1]} columns and the fits need {needed}: see rivals.R.")
     params, column = {}, 2
     for name, like in start.items():
         size = like[0].size
         # R's column-major arrays have the component last: read row-major it comes first, as here.
         params[name] = table[:, column : column + size].reshape(len(table), *like.shape[1:])
         column += size
-    if column != table.shape[1]:
-        raise ValueError(f"fits.csv has {table.shape[1]} columns and the parameters need {column}: see rivals.R.")
     return Run(seconds, params, table[:, 0], table[:, 1])
 
 

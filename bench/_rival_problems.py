@@ -146,10 +146,14 @@ def record(problem: Problem, arrays: dict[str, np.ndarray]) -> emjax.MixturePara
 
 def log_likelihood(problem: Problem, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """emjax's log-likelihood, (D,) nats, of anyone's parameters; NaN where they are not finite or not parameters."""
-    weights = arrays["weights"]
     good = np.all([np.isfinite(v).reshape(len(v), -1).all(1) for v in arrays.values()], axis=0)
-    with np.errstate(invalid="ignore"):
-        good &= (weights >= 0).all(1) & (np.abs(weights.sum(1) - 1.0) < 1e-3)
+    weights = np.where(good[:, None], arrays["weights"], np.nan)
+    if problem.x is None:
+        covariances = np.where(good[:, None, None, None], arrays["covariances"], np.eye(problem.y.shape[2]))
+        good &= (np.linalg.eigvalsh(covariances) > 0).all((1, 2))
+    else:
+        good &= (arrays["scale"] > 0).all(1)
+    good &= (weights >= 0).all(1) & (np.abs(weights.sum(1) - 1.0) < 1e-3)
     filled = {}
     for name, value in arrays.items():
         mask = good.reshape(-1, *[1] * (value.ndim - 1))

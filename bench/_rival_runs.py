@@ -41,8 +41,8 @@ RIVALS = (
           "loops over rows in R and refits by lm; a fall by rounding makes it start again at random"),
     Rival("flexmix", "regressions", (400, 40), 1, 150.0,
           "sigma is bias-corrected, so the likelihood is not maximised; returns weights one step ahead of its "
-          "coefficients; near a point that is no maximum the likelihood's steps shrink late, so it stops at a gain of "
-          "1e-5 nats, in as many iterations as the others, and is no further from its own limit; drops components below "
+          "coefficients; its limit is no maximum, where the likelihood's steps shrink late, so it stops at a gain of "
+          "1e-5 nats, after as many iterations as the others and no further from its limit; drops components below "
           "minprior (here 0)", step_gain=1e-5),
     Rival("numba", "regressions", (4000, 1000), 2, None,
           "a loop of one's own with fastmath: one covariate, no collapse rule, nothing said of bad data", "numba"),
@@ -192,9 +192,7 @@ def compare(rival: Rival, problem: Problem, quick: bool, rounds: int, python: st
     own, found = (log_likelihood(part, run.params) for run in (ours, theirs))
     iterations = float(np.mean(ours.iterations)), float(np.nanmean(theirs.iterations))
     notes = _notes(rival, part, reference, own, found, theirs)
-    return Comparison(
-        rival, ready.version, count, seconds, iterations, agreement(reference, own, found), notes
-    )  # fmt: skip
+    return Comparison(rival, ready.version, count, seconds, iterations, agreement(reference, own, found), notes)
 
 
 def _notes(rival: Rival, part: Problem, reference: np.ndarray, own: np.ndarray, found: np.ndarray, theirs: Run) -> list:

@@ -28,7 +28,7 @@ from bench._rival_problems import Problem, Run, Unavailable
 from bench._rival_runs import RIVALS, STEP_GAIN, Comparison, compare
 
 DATASETS = {"regressions": 4000, "gaussians": 2000}
-QUICK_DATASETS = 400
+QUICK_DATASETS = 200
 RESTARTS = 10
 RACE = {"iterations": 10, "keep": 2}  # mean iterations of a start are 20 and 77 here
 WITH_BOTH = {"flexmix": 300.0, "mixtools": 1500.0}  # times faster that acceleration and racing must be
@@ -60,7 +60,8 @@ def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
 
 COLUMNS = (
     "rival", "datasets", "its fits/s", "emjax fits/s", "times faster", "must", "an iteration", "both on one core",
-    "rival on two cores", "mean iterations, emjax / rival", "rival short of the optimum: median, max (nats)", "largest difference (nats)",
+    "rival on two cores", "mean iterations, emjax / rival",
+    "rival short of the optimum: median, max (nats)", "largest difference (nats)",
     "elsewhere: above, below", "no fit",
 )  # fmt: skip
 
@@ -204,7 +205,7 @@ def main() -> None:
     if unknown:
         parser.error(f"--python: {', '.join(sorted(unknown))} is no Python rival: {', '.join(names)}")
     print(machine())
-    print(f"emjax stops at tol 1e-6 nats remaining, rivals when a step gains less than {STEP_GAIN:g} nats (flexmix 1e-5).")
+    print(f"emjax stops at tol 1e-6 nats left, rivals when a step gains less than {STEP_GAIN:g} nats (flexmix 1e-5).")
     for name in DATASETS:
         on_one_problem(name, settings.only, settings.quick, 1 if settings.quick else settings.rounds, pythons)
 

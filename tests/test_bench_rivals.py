@@ -1,4 +1,4 @@
-"""What bench/rivals.py judges and passes by: likelihoods, files, agreement. No rival is needed, but for one test of R."""
+"""What bench/rivals.py judges and passes by: likelihoods, files, agreement. R alone is needed by one of them."""
 
 from pathlib import Path
 
@@ -69,9 +69,7 @@ def test_agreement_tells_a_shortfall_from_another_optimum() -> None:
 
 
 @pytest.mark.parametrize("name", ["regressions", "gaussians"])
-def test_parameters_written_by_columns_come_back_in_place(
-    small: dict[str, Problem], name: str, tmp_path: Path
-) -> None:
+def test_parameters_written_by_columns_come_back_in_place(small: dict[str, Problem], name: str, tmp_path: Path) -> None:
     start = small[name].start
     # R unrolls an array from its first axis; its component axis is the last.
     rows = [
