@@ -33,7 +33,7 @@ def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, found
 
 
-def _gaussian_arrays(fits: list[tuple[Any, Any, Any, int]]) -> tuple[Arrays, np.ndarray]:
+def _gaussian_arrays(fits: list[tuple[Any, Any, Any, float]]) -> tuple[Arrays, np.ndarray]:
     weights, means, covariances, iterations = (np.array(part) for part in zip(*fits))
     return {"weights": weights, "means": means, "covariances": covariances}, iterations
 
@@ -67,8 +67,12 @@ def _scikit_learn_some(y: Any, weights: Any, means: Any, covariances: Any, _: An
         mixture = GaussianMixture(
             len(w), weights_init=w, means_init=m, precisions_init=c, reg_covar=0.0, tol=step_gain / len(one),
             max_iter=MAX_ITERATIONS,
-        ).fit(one)  # fmt: skip
-        fits.append((mixture.weights_, mixture.means_, mixture.covariances_, mixture.n_iter_))
+        )  # fmt: skip
+        try:
+            mixture.fit(one)
+            fits.append((mixture.weights_, mixture.means_, mixture.covariances_, mixture.n_iter_))
+        except ValueError:  # a component has collapsed
+            fits.append((np.nan * w, np.nan * m, np.nan * c, np.nan))
     return fits
 
 
@@ -96,10 +100,12 @@ def _stepmix_some(y: Any, weights: Any, means: Any, covariances: Any, resp: Any,
             abs_tol=step_gain / len(one), rel_tol=0.0, max_iter=MAX_ITERATIONS, progress_bar=0,
         )  # fmt: skip
         mixture.given = given
-        mixture.fit(one)
-        found = mixture.get_parameters()
-        measured = found["measurement"]
-        fits.append((found["weights"], measured["means"], measured["covariances"], mixture.n_iter_))
+        try:
+            found = mixture.fit(one).get_parameters()
+            measured = found["measurement"]
+            fits.append((found["weights"], measured["means"], measured["covariances"], mixture.n_iter_))
+        except ValueError:  # scikit-learn's M-step
+            fits.append((np.nan * given[0], np.nan * means[0], np.nan * covariances[0], np.nan))
     return fits
 
 

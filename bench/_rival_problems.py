@@ -96,7 +96,8 @@ def regressions(n_datasets: int, seed: int = 0, n: int = 300) -> Problem:
 def gaussians(n_datasets: int, seed: int = 0, n: int = 400) -> Problem:
     """Three Gaussians in the plane with different covariances, three to four standard deviations apart.
 
-    A start takes three random rows, gives every row to the nearest, and pools the covariance of the parts.
+    A start is the rivals' own default rule, k-means: from three random rows, ten rounds; then the parts' shares, their
+    means, and one covariance pooled over them.
     """
     rng = np.random.default_rng(seed)
     means = np.array([[0.0, 0.0], [3.5, 0.5], [0.5, 3.5]])
@@ -105,15 +106,16 @@ def gaussians(n_datasets: int, seed: int = 0, n: int = 400) -> Problem:
     y = means[member] + np.einsum("...ij,...j->...i", factors[member], rng.normal(size=(n_datasets, n, 2)))
     rows = np.argsort(rng.random((n_datasets, n)), axis=1)[:, :3]
     centres = np.take_along_axis(y, rows[..., None], axis=1)
-    nearest = ((y[:, :, None, :] - centres[:, None]) ** 2).sum(3).argmin(2)
-    parts = (nearest[:, None, :] == np.arange(3)[None, :, None]).astype(float)
-    counts = parts.sum(2)
-    start_means = parts @ y / counts[..., None]
-    residuals = y[:, None] - start_means[:, :, None, :]
+    for _ in range(10):
+        nearest = ((y[:, :, None, :] - centres[:, None]) ** 2).sum(3).argmin(2)
+        parts = (nearest[:, None, :] == np.arange(3)[None, :, None]).astype(float)
+        counts = parts.sum(2)
+        centres = parts @ y / counts[..., None]
+    residuals = y[:, None] - centres[:, :, None, :]
     pooled = np.einsum("dkn,dkni,dknj->dij", parts, residuals, residuals) / n
     start = {
         "weights": counts / n,
-        "means": start_means,
+        "means": centres,
         "covariances": np.repeat(pooled[:, None], 3, axis=1),
     }
     return _with_responsibilities(Problem("gaussians", emjax.Mixture(emjax.Gaussian("full"), 3), y, None, start, y))

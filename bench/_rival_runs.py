@@ -47,7 +47,8 @@ RIVALS = (
     Rival("numba", "regressions", (4000, 1000), 2, None,
           "a loop of one's own with fastmath: one covariate, no collapse rule, nothing said of bad data", "numba"),
     Rival("scikit-learn", "gaussians", (400, 40), 2, 50.0,
-          "lower_bound_ is that of the parameters before; tol is on the mean over rows; reg_covar set to 0", "sklearn"),
+          "lower_bound_ is that of the parameters before; tol is on the mean over rows; reg_covar set to "
+          "0, where it raises when a component collapses", "sklearn"),
     Rival("StepMix", "gaussians", (200, 20), 2, None,
           "takes no start (a subclass here gives it one); lower_bound_ is that of the parameters before; reg_covar "
           "set to 0", "stepmix"),

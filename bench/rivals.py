@@ -27,7 +27,7 @@ from bench import _rival_problems as problems
 from bench._rival_problems import Problem, Run, Unavailable
 from bench._rival_runs import RIVALS, STEP_GAIN, Comparison, compare
 
-DATASETS = {"regressions": 4000, "gaussians": 2000}
+DATASETS = {"regressions": 4000, "gaussians": 4000}
 QUICK_DATASETS = 200
 RESTARTS = 10
 RACE = {"iterations": 10, "keep": 2}  # mean iterations of a start are 20 and 77 here
