@@ -30,7 +30,7 @@ from bench._rival_runs import RIVALS, STEP_GAIN, Comparison, compare
 DATASETS = {"regressions": 4000, "gaussians": 4000}
 QUICK_DATASETS = 200
 RESTARTS = 10
-RACE = {"iterations": 10, "keep": 2}  # mean iterations of a start are 20 and 77 here
+RACE = emjax.Race(iterations=10, keep=2)  # mean iterations of a start are 20 and 77 here
 WITH_BOTH = {"flexmix": 300.0, "mixtools": 1500.0}  # times faster that acceleration and racing must be
 VARIANTS = {
     "plain EM, one start": {},
