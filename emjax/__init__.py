@@ -27,6 +27,7 @@ from emjax.engine.results import Fit as Fit
 from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
+from emjax.engine.streaming import fit_stream as fit_stream
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression

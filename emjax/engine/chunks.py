@@ -63,6 +63,7 @@ class ChunkFit(NamedTuple):
     remaining: np.ndarray
     landscape: Landscape
     certificate: Certificate
+    n_observations: np.ndarray  # sums of the weights of the units
     n_free: int
     useful: int  # lane-steps that advanced a lane
     executed: int  # lane-steps taken, idle slots included

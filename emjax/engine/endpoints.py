@@ -151,7 +151,9 @@ class EndPoints:
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (self.params, self.prepared))
         return int(jax.eval_shape(self.plan.model.to_free, *one).shape[0])
 
-    def result(self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter) -> ChunkFit:
+    def result(
+        self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter, n_observations: np.ndarray
+    ) -> ChunkFit:
         """The chunk's fits. Parameters that the user's units cannot hold are no convergence."""
         user = jax.tree.map(lambda a: np.asarray(a)[: self.count], user)
         finite = [np.all(np.isfinite(a.reshape(self.count, -1)), axis=1) for a in jax.tree.leaves(user)]
@@ -167,6 +169,7 @@ class EndPoints:
             remaining=self.remaining,
             landscape=landscape,
             certificate=self.certificate,
+            n_observations=n_observations,
             n_free=self.n_free,
             useful=counter.useful,
             executed=counter.executed,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base.records import Params
+from emjax.base.records import Data, Params
 from emjax.base.status import Problem
 from emjax.engine import blocks, choice, scheduler, stages
 from emjax.engine.choice import Landscape
@@ -31,7 +31,13 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
             point.polish(counter)
         point.certify(counter)
         user = stages.to_user(plan.model, plan.width, prepared, point.padded_params(), count)
-        return point.result(user, problems, landscape, counter)
+        return point.result(user, problems, landscape, counter, _observations(data, chunk.count))
+
+
+def _observations(data: Data, count: int) -> np.ndarray:
+    """Sum of the units' weights."""
+    with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
+        return np.asarray(np.sum(np.asarray(data.weight)[:count], axis=1, dtype=np.float64))
 
 
 def _run_restarts(

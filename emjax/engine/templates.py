@@ -11,18 +11,16 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.status import DataError
-from emjax.engine import datasets, starts
+from emjax.engine import starts
 from emjax.engine.datasets import Batch
+from emjax.engine.generated import Generated
 
 
-def of(model: Model, batch: Batch, prior: Any) -> Params:
+def of(model: Model, batch: Batch | Generated, prior: Any) -> Params:
     """Shapes and dtypes of one dataset's parameters, by tracing alone; None where the model has no start of its own.
 
     Errors: `DataError` where the prior does not fit the data.
     """
-    example = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), datasets.chunk_of(batch, slice(0, 1), 1)
-    )
 
     def shaped(data: Data) -> Params:
         prepared, _ = model.prepare(data, prior, None)
@@ -30,7 +28,7 @@ def of(model: Model, batch: Batch, prior: Any) -> Params:
 
     with jax.enable_x64(True):
         try:
-            return jax.eval_shape(shaped, example)
+            return jax.eval_shape(shaped, batch.shapes)
         except starts.NoStartError:
             return None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
@@ -40,8 +38,11 @@ def of(model: Model, batch: Batch, prior: Any) -> Params:
             raise DataError(f"prior={prior!r} does not fit the model and data: {reason}") from None
 
 
-def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
-    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`."""
+def per_dataset(params: Params, template: Params, n_datasets: int, shared: bool = False) -> Params:
+    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`.
+
+    shared : no others are allowed.
+    """
     if template is None:
         return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, *np.shape(a))), params)
     if jax.tree.structure(params) != jax.tree.structure(template):
@@ -49,11 +50,11 @@ def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
 
     def lead(given: Any, wanted: Any) -> np.ndarray:
         given = np.asarray(given, np.float64)
-        if given.shape == (n_datasets, *wanted.shape):
+        if given.shape == (n_datasets, *wanted.shape) and not shared:
             return given
         if given.shape == wanted.shape:
             return np.broadcast_to(given, (n_datasets, *wanted.shape))
-        shapes = f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
+        shapes = f"{wanted.shape}" if shared else f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
         raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}.")
 
     return jax.tree.map(lead, params, template)
