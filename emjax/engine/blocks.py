@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 from emjax.base.records import Array
 
@@ -36,6 +37,14 @@ def capacity_for(count: int, width: int) -> int:
     return width * round_up(blocks, step)
 
 
+def lane_room(count: int, width: int) -> int:
+    """Room for the parameters of `count` lanes: they take little of it, so very few sizes, and still fewer compiles."""
+    blocks = 4
+    while blocks * width < count:
+        blocks *= 4
+    return blocks * width
+
+
 def take(tree: Any, index: Array) -> Any:
     """Rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
@@ -48,14 +57,15 @@ def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: 
     compiled like a loop of many.
     """
     size = jax.tree.leaves(arrays)[0].shape[0]
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)
-    shapes = jax.eval_shape(function, *example)
-    room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), arrays)
+    # Traced once: asking for the shapes first and mapping then would trace it twice.
+    program, shapes = jax.make_jaxpr(jax.vmap(function), return_shape=True)(*example)
+    room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), shapes)
 
     def body(block: Array, results: Any) -> Any:
         start = block * width
         rows = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, width), arrays)
-        values = jax.vmap(function)(*rows)
+        values = jax.tree.unflatten(jax.tree.structure(shapes), jaxpr_as_fun(program)(*jax.tree.leaves(rows)))
         return jax.tree.map(lambda all_, new: lax.dynamic_update_slice_in_dim(all_, new, start, 0), results, values)
 
     return lax.fori_loop(0, (count + width - 1) // width, body, room)

@@ -47,7 +47,7 @@ class EndPoints:
     def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:
         """One more pass of the scheduler, float64, one lane for each of `rows`."""
         plan = self.plan
-        size = blocks.capacity_for(len(rows), plan.width)
+        size = blocks.lane_room(len(rows), plan.width)
         limit = np.int32(plan.stop.max_iterations)
         lanes, executed = scheduler.run_lanes(
             plan.model, plan.degeneracy, plan.width, self.prepared, padded(rows.astype(np.int32), size),
@@ -76,7 +76,7 @@ class EndPoints:
             self._accept(rows, lanes, np.isfinite(lanes.objective), Flag.NONE)
 
     def _examine(self, rows: np.ndarray, second: bool) -> certificate.Verdict:
-        size = blocks.capacity_for(len(rows), self.plan.width)
+        size = blocks.lane_room(len(rows), self.plan.width)
         params = jax.tree.map(lambda a: padded(a[rows], size), self.params)
         found = stages.curvature(
             self.plan.model, self.plan.width, second, self.prepared, padded(rows.astype(np.int32), size), params,
@@ -91,7 +91,7 @@ class EndPoints:
         """Of each row's probes (rows, P, m) the parameters and objective of the best."""
         n_rows, n_probes, m = probes.shape
         flat = np.repeat(rows, n_probes).astype(np.int32)
-        size = blocks.capacity_for(len(flat), self.plan.width)
+        size = blocks.lane_room(len(flat), self.plan.width)
         like = jax.tree.map(lambda a: padded(a[flat], size), self.params)
         params, objective = stages.probe(
             self.plan.model, self.plan.width, self.prepared, padded(flat, size), like,
@@ -107,7 +107,7 @@ class EndPoints:
         plan = self.plan
         rows = np.flatnonzero(choice.eligible(self.status))
         self.n_free = self._count_free()
-        second = self.n_free <= certificate.DEFAULT_LIMIT if plan.certify is None else plan.certify
+        second = plan.wants_information(self.n_free)
         move = second and (plan.precision == "float64" or plan.polish)
         for turn in range(MAX_ROUNDS + 1):
             if len(rows) == 0 or plan.certify is False:

@@ -14,6 +14,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Data
 from emjax.base.status import DataError
 from emjax.engine import blocks, datasets, keys
+from emjax.engine.programs import Program
 
 Generate = Callable[[Any], Data]
 
@@ -130,6 +131,7 @@ def _padded(data: Data) -> Data:
     return Data(**fields, weight=pad(weight, n_units))
 
 
+@Program
 @partial(jax.jit, static_argnames=("generate", "width"))
 def _make(generate: Generate, width: int, root: Array, numbers: Array, count: Array) -> Data:
     """Padded datasets, leading axis as `numbers`; in blocks, so that one alone is the same to the bit."""

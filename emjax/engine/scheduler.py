@@ -20,6 +20,7 @@ from emjax.base.settings import Degeneracy
 from emjax.base.status import Status
 from emjax.engine import blocks, em
 from emjax.engine.em import Lane
+from emjax.engine.programs import Program
 
 STEPS = 4  # ticks between refills: the data of the slots are gathered, and the host asked, once in so many
 
@@ -44,6 +45,7 @@ class _Slots(NamedTuple):
     executed: Array  # () blocks of W lane-steps taken
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "degeneracy", "width"))
 def run_lanes(
     model: Model,
