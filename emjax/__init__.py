@@ -17,6 +17,7 @@ from emjax.base.status import DataError as DataError
 from emjax.base.status import Flag as Flag
 from emjax.base.status import Problem as Problem
 from emjax.base.status import Status as Status
+from emjax.engine.compilation_cache import use_compilation_cache as use_compilation_cache
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
 from emjax.engine.em import fit_lane as fit_lane
