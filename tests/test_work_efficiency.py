@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax.engine import blocks, scheduler
+from emjax.engine import blocks
 
 LANES, N = 2048, 200
 
@@ -55,7 +55,7 @@ def test_the_counter_is_that_of_a_queue_simulated_by_hand() -> None:
     found = fits(False)
     iterations = found.restarts.iterations[:, 0]
     width = blocks.width_for(jax.devices()[0], 0)
-    executed = executed_lane_steps(iterations, width, scheduler.STEPS)
+    executed = executed_lane_steps(iterations, width, blocks.CPU_STEPS)
     assert found.work_efficiency == pytest.approx(iterations.sum() / executed, rel=1e-12)
 
 

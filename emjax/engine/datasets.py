@@ -34,7 +34,10 @@ class Batch(NamedTuple):
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), self.chunk(slice(0, 1), 1))
 
     def chunk(self, rows: slice, size: int) -> Data:
-        """The datasets at `rows`, padded to the bucket of rows and to `size` datasets (the last repeated)."""
+        """The datasets at `rows`, padded to the bucket of rows and to `size` datasets (the last repeated).
+
+        What all datasets share is there once, with a leading axis of 1.
+        """
         n_rows = bucket(self.data.y.shape[1])
         count = len(range(*rows.indices(len(self.positions))))
 
@@ -42,12 +45,13 @@ class Batch(NamedTuple):
             if value is None:
                 return None
             part = np.asarray(value[rows])
-            if name != "weight" or self.data.unit is None:
-                room = np.zeros((size, n_rows, *part.shape[2:]), part.dtype)
-            else:
-                room = np.zeros((size, *part.shape[1:]), part.dtype)
-            room[:count, : part.shape[1]] = part
-            room[count:] = room[count - 1] if count else 0
+            if name != "y" and value.strides[0] == 0:  # `_stacked` repeats what is shared without copying it
+                part = part[:1]
+            here = size if len(part) == count else 1
+            columns = part.shape[1:] if name == "weight" and self.data.unit is not None else (n_rows, *part.shape[2:])
+            room = np.zeros((here, *columns), part.dtype)
+            room[: len(part), : part.shape[1]] = part
+            room[len(part) :] = room[len(part) - 1]
             return room
 
         return Data(**{name: padded(name, value) for name, value in self.data._asdict().items()})

@@ -41,7 +41,7 @@ class EndPoints:
         put(self.params, ~found, jax.tree.map(lambda _: np.nan, self.params))
 
     def padded_params(self) -> Params:
-        size = jax.tree.leaves(self.prepared)[0].shape[0]
+        size = max(leaf.shape[0] for leaf in jax.tree.leaves(self.prepared))
         return jax.tree.map(lambda a: padded(a, size), self.params)
 
     def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, runner, starts, templates
+from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, runner, starts, templates
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Plan
@@ -25,8 +24,6 @@ from emjax.engine.results import Fit, Fits, Settings
 from emjax.engine.runner import Advance, Job, Part
 
 AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
-LANES_PER_CHUNK = 16_384  # bounds memory whatever D is; results do not depend on it
-BYTES_PER_CHUNK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def fit_many(
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
         the settings alone.
     chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a
-        core.
+        core, or a device where there are GPUs; over several devices they are spread.
     progress : called with an `Advance` after each chunk.
 
     Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a
@@ -112,7 +109,7 @@ def fit_many(
     settings = Settings(
         stop, degeneracy, restarts, (), precision, polish, certificate, (int(root[0]), int(root[1])), prior, fixed
     )
-    return _fit_all(model, data, root, settings, start, ids, chunk, threads or cores(), progress)
+    return _fit_all(model, data, root, settings, start, ids, chunk, threads or devices.default_threads(), progress)
 
 
 def _fit_all(
@@ -140,14 +137,17 @@ def _fit_all(
     names = _names(ids, n_datasets)
     words = keys.dataset_words(names)
 
+    pool = devices.Pool(threads)
+
     def run(job: Job) -> ChunkFit:
         positions = job.batch.positions[job.rows]
-        own = job.batch.chunk(job.rows, job.size)
         first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], job.size), given)
-        return pipeline.fit_chunk(
-            replace(plan, width=job.width),
-            Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
-        )
+        with pool.device():
+            own = job.batch.chunk(job.rows, job.size)
+            return pipeline.fit_chunk(
+                replace(plan, width=job.width),
+                Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
+            )
 
     jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads)]
     parts, complete = runner.run_all(run, jobs, threads, n_datasets, progress)
@@ -183,11 +183,6 @@ def check_whole(name: str, value: Any, smallest: int) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not (whole and value >= smallest):
         raise DataError(f"{name}={value!r}: give a whole number, {smallest} or larger.")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fill(rows: np.ndarray, size: int) -> np.ndarray:
@@ -257,11 +252,11 @@ def _jobs(batch: Batch | Generated, plan: Plan, chunk: int | None, threads: int)
     """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
     count = len(batch.positions)
     if chunk is None:
-        room = BYTES_PER_CHUNK // max(1, batch.dataset_bytes)
-        chunk = min(LANES_PER_CHUNK // plan.restarts, room, -(-count // threads))
+        lanes, room = blocks.chunk_limits(devices.current(), batch.dataset_bytes)
+        chunk = min(lanes // plan.restarts, room, -(-count // threads))
     # The last chunk of a stream is padded to the size of the others: one shape, one compile.
     chunk = max(1, chunk if isinstance(batch, Generated) else min(chunk, count))
-    width = blocks.width_for(jax.devices()[0], batch.dataset_bytes)
+    width = blocks.width_for(devices.current(), batch.dataset_bytes)
     size = blocks.capacity_for(chunk, width)
     return [Job(batch, slice(first, min(first + chunk, count)), size, width) for first in range(0, count, chunk)]
 

@@ -13,7 +13,7 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data
 from emjax.base.status import DataError
-from emjax.engine import blocks, datasets, keys
+from emjax.engine import blocks, datasets, devices, keys
 from emjax.engine.programs import Program
 
 Generate = Callable[[Any], Data]
@@ -74,7 +74,7 @@ class Generated(Sequence):
 
     @property
     def _width(self) -> int:
-        return blocks.width_for(jax.devices()[0], self.dataset_bytes)
+        return blocks.width_for(devices.current(), self.dataset_bytes)
 
     def chunk(self, rows: slice, size: int) -> Data:
         """The datasets at `rows`, padded to the bucket of rows and to `size` datasets."""

@@ -37,7 +37,8 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
 def _observations(data: Data, count: int) -> np.ndarray:
     """Sum of the units' weights."""
     with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
-        return np.asarray(np.sum(np.asarray(data.weight)[:count], axis=1, dtype=np.float64))
+        found = np.asarray(np.sum(np.asarray(data.weight)[:count], axis=1, dtype=np.float64))
+    return found if len(found) == count else np.full(count, found[0])
 
 
 def _run_restarts(

@@ -18,11 +18,9 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.settings import Degeneracy
 from emjax.base.status import Status
-from emjax.engine import blocks, em
+from emjax.engine import blocks, devices, em
 from emjax.engine.em import Lane
 from emjax.engine.programs import Program
-
-STEPS = 4  # ticks between refills: the data of the slots are gathered, and the host asked, once in so many
 
 
 class Lanes(NamedTuple):
@@ -65,6 +63,8 @@ def run_lanes(
     """
     size = dataset.shape[0]
     dtype = tol.dtype
+    # The data of the slots are gathered, and a GPU's host is asked, once in so many ticks.
+    steps = blocks.steps_for(devices.current())
     dataset = jnp.concatenate([dataset, jnp.zeros(1, dataset.dtype)])
 
     def begin(index: Array) -> Lane:
@@ -86,8 +86,8 @@ def run_lanes(
         slots = refill(slots)
         data = blocks.take(prepared, dataset[slots.index])
         step = jax.vmap(partial(em.tick, model, degeneracy, max_iterations))
-        lanes = lax.fori_loop(0, STEPS, lambda _, lanes: step(data, lanes), slots.lanes)
-        return slots._replace(lanes=lanes, executed=slots.executed + STEPS)
+        lanes = lax.fori_loop(0, steps, lambda _, lanes: step(data, lanes), slots.lanes)
+        return slots._replace(lanes=lanes, executed=slots.executed + steps)
 
     def unfinished(slots: _Slots) -> Array:
         return (slots.waiting < count) | jnp.any(slots.lanes.status == Status.RUNNING)

@@ -20,8 +20,13 @@ PROBE_STEPS = 3  # EM steps before a probe is judged
 @Program
 @partial(jax.jit, static_argnames=("model", "width"))
 def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
-    """Prepared datasets and their `Problem` bits, leading axis C."""
-    return blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data)
+    """Prepared datasets and their `Problem` bits, leading axis C.
+
+    What follows from shared data alone (leading axis 1) has a leading axis of 1 too.
+    """
+
+    prepared, problems = blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data, share=True)
+    return prepared, jnp.broadcast_to(problems, data.y.shape[:1])
 
 
 @Program

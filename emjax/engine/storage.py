@@ -14,7 +14,7 @@ import numpy as np
 
 from emjax.base import registry
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, stages
+from emjax.engine import blocks, datasets, devices, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.generated import Generated
@@ -162,7 +162,7 @@ def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: 
     where[positions] = np.arange(len(positions))
     found = np.full((2, len(positions)), np.nan)
     for batch in groups:
-        width = blocks.width_for(jax.devices()[0], batch.dataset_bytes)
+        width = blocks.width_for(devices.current(), batch.dataset_bytes)
         present = np.flatnonzero(where[batch.positions] >= 0)
         for first in range(0, len(present), 4096):
             part = present[first : first + 4096]

@@ -8,12 +8,12 @@ from typing import Any
 from emjax.base.protocols import Model
 from emjax.base.records import Data
 from emjax.base.status import DataError
-from emjax.engine import fitting, generated, keys, runner
+from emjax.engine import blocks, devices, fitting, generated, keys, runner
 from emjax.engine.generated import Generated
 from emjax.engine.results import Fits
 from emjax.engine.runner import Advance
 
-CHUNK = 1024  # datasets at a time, where their bytes allow
+LANES = 16  # restarts a dataset, about, by which the default chunk is counted
 LARGEST = 2**32  # a dataset's number is folded into its key as 32 bits
 
 
@@ -67,10 +67,10 @@ def fit_stream(
     if first + n_datasets > LARGEST:
         raise DataError(f"first + n_datasets = {first + n_datasets}: a stream has 2^32 datasets at most.")
     stream = generated.of(model, generate, keys.stream_root(keys.root_key(key)), first, n_datasets)
-    threads = threads or fitting.cores()
+    threads = threads or devices.default_threads()
     if chunk is None:
-        room = fitting.BYTES_PER_CHUNK // max(1, stream.dataset_bytes)
-        most = max(1, min(CHUNK, room, -(-n_datasets // threads)))
+        lanes, room = blocks.chunk_limits(devices.current(), stream.dataset_bytes)
+        most = max(1, min(lanes // LANES, room, -(-n_datasets // threads)))
         chunk = -(-n_datasets // -(-n_datasets // most))  # chunks of one size: fewer shapes, fewer compiles
     return _fits(model, stream, key, chunk, threads, progress, settings)
 
@@ -85,10 +85,12 @@ def _fits(
     settings: dict[str, Any],
 ) -> Iterator[Fits]:
     end = stream.first + len(stream)
+    pool = devices.Pool(threads)
 
     def run(window: Generated) -> Fits:
         ids = range(window.first, window.first + len(window))
-        return fitting.fit_many(model, window, key, ids=ids, chunk=chunk, threads=1, **settings)
+        with pool.device():
+            return fitting.fit_many(model, window, key, ids=ids, chunk=chunk, threads=1, **settings)
 
     windows = (stream.window(first, min(chunk, end - first)) for first in range(stream.first, end, chunk))
     tally = runner.Tally(len(stream))
