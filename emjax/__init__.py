@@ -18,6 +18,7 @@ from emjax.base.status import DataError as DataError
 from emjax.base.status import Flag as Flag
 from emjax.base.status import Problem as Problem
 from emjax.base.status import Status as Status
+from emjax.engine.compilation_cache import use_compilation_cache as use_compilation_cache
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
 from emjax.engine.em import fit_lane as fit_lane
@@ -28,6 +29,7 @@ from emjax.engine.results import Fit as Fit
 from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
+from emjax.engine.streaming import fit_stream as fit_stream
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression

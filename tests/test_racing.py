@@ -10,7 +10,7 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, Expectation, Fits, Flag, Race, Status, Stop
-from emjax.engine import blocks, choice, scheduler
+from emjax.engine import blocks, choice
 from tests.commands import run
 from tests.promises import (
     COURSE,
@@ -229,7 +229,7 @@ def test_both_passes_are_counted() -> None:
     iterations, width = fits.restarts.iterations.ravel(), blocks.width_for(jax.devices()[0], 0)
     again = iterations[iterations > RACED.iterations] - RACED.iterations
     queues = np.minimum(iterations, RACED.iterations), again
-    executed = sum(executed_lane_steps(queue, width, scheduler.STEPS) for queue in queues)
+    executed = sum(executed_lane_steps(queue, width, blocks.CPU_STEPS) for queue in queues)
     assert len(again) > 0
     assert fits.work_efficiency == pytest.approx(iterations.sum() / executed, rel=1e-12)
 

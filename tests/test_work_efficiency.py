@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax.engine import blocks, passes, scheduler
+from emjax.engine import blocks, passes
 
 LANES, N = 2048, 200
 
@@ -56,7 +56,7 @@ def test_the_counter_is_that_of_a_queue_simulated_by_hand() -> None:
     found = fits(False, passes.PAUSE)  # in one pass, in the order of the data sets
     iterations = found.restarts.iterations[:, 0]
     width = blocks.width_for(jax.devices()[0], 0)
-    executed = executed_lane_steps(iterations, width, scheduler.STEPS)
+    executed = executed_lane_steps(iterations, width, blocks.CPU_STEPS)
     assert found.work_efficiency == pytest.approx(iterations.sum() / executed, rel=1e-12)
 
 
@@ -64,7 +64,7 @@ def test_lanes_that_are_left_go_on_longest_first() -> None:
     """In the order of the data sets the longest would start late, and end alone in their block."""
     iterations = fits(False).restarts.iterations[:, 0]
     width = blocks.width_for(jax.devices()[0], 0)
-    as_they_come = iterations.sum() / executed_lane_steps(iterations, width, scheduler.STEPS)
+    as_they_come = iterations.sum() / executed_lane_steps(iterations, width, blocks.CPU_STEPS)
     assert fits(False).work_efficiency > as_they_come + 0.01
 
 

@@ -8,13 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Literal, jaxpr_as_fun
 
 from emjax.base.records import Array
 
 CPU_WIDTH, CPU_LEAST = 16, 4  # lanes a block: more cost less each, until their data leave the caches
 CPU_BLOCK_BYTES = 640 << 10  # of datasets in one block
-GPU_WIDTH = 4096  # at most
+# A GPU starts a kernel in some microseconds, in which it could read tens of megabytes: its blocks are that large.
+GPU_WIDTH = 16_384  # at most
 GPU_BLOCK_BYTES = 1 << 30  # of datasets in one block
+CPU_STEPS, GPU_STEPS = 4, 16  # ticks between refills: a GPU's loop asks the host each time whether to go on
+CPU_CHUNK = 16_384, 64 << 20  # lanes and bytes of datasets at a time: bounds of memory; results do not depend on them
+GPU_CHUNK = 1 << 20, 4 << 30
 
 
 # XLA:CPU vectorises a sum over rows only where it may change the order of its terms; with that and the machine's widest
@@ -39,6 +44,17 @@ def width_for(device: Any, dataset_bytes: int) -> int:
     return min(most, 1 << (fitting.bit_length() - 1))
 
 
+def steps_for(device: Any) -> int:
+    """Ticks between refills of the slots."""
+    return CPU_STEPS if device.platform == "cpu" else GPU_STEPS
+
+
+def chunk_limits(device: Any, dataset_bytes: int) -> tuple[int, int]:
+    """Lanes and datasets that a chunk may have at most by default."""
+    lanes, most = CPU_CHUNK if device.platform == "cpu" else GPU_CHUNK
+    return lanes, most // max(1, dataset_bytes)
+
+
 def round_up(count: int, multiple: int) -> int:
     """The next multiple."""
     return -(-count // multiple) * multiple
@@ -54,26 +70,62 @@ def capacity_for(count: int, width: int) -> int:
     return width * round_up(blocks, step)
 
 
+def lane_room(count: int, width: int) -> int:
+    """Room for the parameters of `count` lanes: they take little of it, so very few sizes, and still fewer compiles."""
+    blocks = 4
+    while blocks * width < count:
+        blocks *= 4
+    return blocks * width
+
+
 def take(tree: Any, index: Array) -> Any:
-    """Rows of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    """Rows of every leaf; a leaf with one row has it for all."""
+
+    def rows(leaf: Array) -> Array:
+        return leaf[index if leaf.shape[0] > 1 else jnp.minimum(index, 0)]
+
+    return jax.tree.map(rows, tree)
 
 
-def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: Any) -> Any:
+def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: Any, share: bool = False) -> Any:
     """`function` of each of the first `count` rows, vmapped in blocks of `width`; the other rows are 0.
 
-    The arrays' leading axis is a multiple of `width`. The number of blocks is traced, so a loop of one block is
-    compiled like a loop of many.
+    The arrays' leading axis is a multiple of `width`, or 1 where all rows share one. The number of blocks is traced, so
+    a loop of one block is compiled like a loop of many. share : what follows from shared arrays alone is returned once.
     """
-    size = jax.tree.leaves(arrays)[0].shape[0]
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), arrays)
-    shapes = jax.eval_shape(function, *example)
-    room = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes)
+    size = max(leaf.shape[0] for leaf in jax.tree.leaves(arrays))
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), arrays)
+    # Traced once: asking for the shapes first and mapping then would trace it twice.
+    program, shapes = jax.make_jaxpr(jax.vmap(function), return_shape=True)(*example)
+    own = [leaf.shape[0] > 1 for leaf in jax.tree.leaves(arrays)]
+    alone = _depends(program.jaxpr, own) if share else [True] * len(jax.tree.leaves(shapes))
+    room = [
+        jnp.zeros((size if mine else 1, *leaf.shape[1:]), leaf.dtype)
+        for leaf, mine in zip(jax.tree.leaves(shapes), alone, strict=True)
+    ]
 
-    def body(block: Array, results: Any) -> Any:
+    def rows_of(leaf: Array, start: Array) -> Array:
+        if leaf.shape[0] > 1:
+            return lax.dynamic_slice_in_dim(leaf, start, width)
+        # Behind the barrier the arithmetic is that of rows of one's own: results do not depend on what is shared.
+        return lax.optimization_barrier(jnp.broadcast_to(leaf, (width, *leaf.shape[1:])))
+
+    def body(block: Array, results: list[Array]) -> list[Array]:
         start = block * width
-        rows = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, width), arrays)
-        values = jax.vmap(function)(*rows)
-        return jax.tree.map(lambda all_, new: lax.dynamic_update_slice_in_dim(all_, new, start, 0), results, values)
+        values = jaxpr_as_fun(program)(*(rows_of(leaf, start) for leaf in jax.tree.leaves(arrays)))
+        return [
+            lax.dynamic_update_slice_in_dim(room, new if mine else new[:1], start if mine else 0, 0)
+            for room, new, mine in zip(results, values, alone, strict=True)
+        ]
 
-    return lax.fori_loop(0, (count + width - 1) // width, body, room)
+    found = lax.fori_loop(0, (count + width - 1) // width, body, room)
+    return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+
+def _depends(jaxpr: Any, own: list[bool]) -> list[bool]:
+    """Whether each result of a program follows from an argument marked in `own`."""
+    marked = {variable for variable, mine in zip(jaxpr.invars, own, strict=True) if mine}
+    for equation in jaxpr.eqns:
+        if any(not isinstance(variable, Literal) and variable in marked for variable in equation.invars):
+            marked.update(equation.outvars)
+    return [not isinstance(variable, Literal) and variable in marked for variable in jaxpr.outvars]

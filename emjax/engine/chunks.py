@@ -12,6 +12,7 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
+from emjax.engine import certificate
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 
@@ -37,6 +38,10 @@ class Plan:
     def cap(self) -> int:
         """Most restarts a dataset may get."""
         return self.restarts * self.max_rounds
+
+    def wants_information(self, n_free: int) -> bool:
+        """Whether the certificate computes the information of a model with so many free parameters."""
+        return n_free <= certificate.DEFAULT_LIMIT if self.certify is None else self.certify
 
 
 class Chunk(NamedTuple):
@@ -65,6 +70,7 @@ class ChunkFit(NamedTuple):
     remaining: np.ndarray
     landscape: Landscape
     certificate: Certificate
+    n_observations: np.ndarray  # sums of the weights of the units
     n_free: int
     useful: int  # lane-steps that advanced a lane
     executed: int  # lane-steps taken, idle slots included

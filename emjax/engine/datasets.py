@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from emjax.base.protocols import Model
@@ -16,23 +17,50 @@ ROW_FIELDS = ("y", "x", "z", "offset", "trials", "unit", "observed")
 
 
 class Batch(NamedTuple):
-    """Datasets of one padded shape: their positions (B,), their arrays (B, ...) and their rows before padding."""
+    """Datasets of one padded shape in memory: their positions among those given (B,) and their arrays (B, ...)."""
 
     positions: np.ndarray
     data: Data
-    rows: np.ndarray
+
+    @property
+    def dataset_bytes(self) -> int:
+        """Bytes that one padded and prepared dataset takes, about: four times what was given."""
+        rows = bucket(self.data.y.shape[1]) / max(1, self.data.y.shape[1])
+        return int(4 * rows * sum(value[0].nbytes for value in self.data if value is not None))
+
+    @property
+    def shapes(self) -> Data:
+        """Shapes and dtypes of one padded dataset."""
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), self.chunk(slice(0, 1), 1))
+
+    def chunk(self, rows: slice, size: int) -> Data:
+        """The datasets at `rows`, padded to the bucket of rows and to `size` datasets (the last repeated).
+
+        What all datasets share is there once, with a leading axis of 1.
+        """
+        n_rows = bucket(self.data.y.shape[1])
+        count = len(range(*rows.indices(len(self.positions))))
+
+        def padded(name: str, value: Any) -> Any:
+            if value is None:
+                return None
+            part = np.asarray(value[rows])
+            if name != "y" and value.strides[0] == 0:  # `_stacked` repeats what is shared without copying it
+                part = part[:1]
+            here = size if len(part) == count else 1
+            columns = part.shape[1:] if name == "weight" and self.data.unit is not None else (n_rows, *part.shape[2:])
+            room = np.zeros((here, *columns), part.dtype)
+            room[: len(part), : part.shape[1]] = part
+            room[len(part) :] = room[len(part) - 1]
+            return room
+
+        return Data(**{name: padded(name, value) for name, value in self.data._asdict().items()})
 
 
 def bucket(n: int) -> int:
     """Padded number of rows: 8 to 15 steps an octave, so at most an eighth is padding, and always a multiple of 8."""
     step = 1 << max(3, n.bit_length() - 4)
     return -(-n // step) * step
-
-
-def dataset_bytes(batch: Batch) -> int:
-    """Bytes that one padded and prepared dataset takes, about: four times what was given."""
-    rows = bucket(batch.data.y.shape[1]) / max(1, batch.data.y.shape[1])
-    return int(4 * rows * sum(value[0].nbytes for value in batch.data if value is not None))
 
 
 def one(model: Model, data: Any) -> Data:
@@ -126,7 +154,7 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
         return _stacked(model, data)
     if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
         raise DataError("data must be an emjax.Data with a leading dataset axis, or a list of emjax.Data.")
-    groups: dict[Any, list[tuple[int, Data, int]]] = defaultdict(list)
+    groups: dict[Any, list[tuple[int, Data]]] = defaultdict(list)
     first: Any = None
     for position, item in enumerate(data):
         try:
@@ -140,12 +168,12 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
             raise DataError(f"Dataset {position} differs from dataset 0 in its columns of {named}: fit them apart.")
         padded = pad(single, bucket(single.y.shape[0]))
         shape = tuple((name, v.shape, v.dtype.str) for name, v in padded._asdict().items() if v is not None)
-        groups[shape].append((position, padded, single.y.shape[0]))
+        groups[shape].append((position, padded))
     found = []
     for members in groups.values():
         positions = np.array([m[0] for m in members])
         stacked = Data(*(None if f[0] is None else np.stack(f) for f in zip(*(m[1] for m in members), strict=True)))
-        found.append(Batch(positions, stacked, np.array([m[2] for m in members])))
+        found.append(Batch(positions, stacked))
     if not found:
         raise DataError("No datasets: the list is empty.")
     return found, len(data)
@@ -178,24 +206,4 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     one(model, Data(*(None if f is None else f[0] for f in stacked)))
     if stacked.weight is None:
         stacked = stacked._replace(weight=np.broadcast_to(np.ones(n, np.bool_), (n_datasets, n)))
-    return [Batch(np.arange(n_datasets), stacked, np.full(n_datasets, n))], n_datasets
-
-
-def chunk_of(batch: Batch, rows: slice, size: int) -> Data:
-    """Datasets `rows` of a batch, padded to the bucket of rows and to `size` datasets (the last repeated)."""
-    n_rows = bucket(batch.data.y.shape[1])
-    count = len(range(*rows.indices(len(batch.positions))))
-
-    def padded(name: str, value: Any) -> Any:
-        if value is None:
-            return None
-        part = np.asarray(value[rows])
-        if name != "weight" or batch.data.unit is None:
-            room = np.zeros((size, n_rows, *part.shape[2:]), part.dtype)
-        else:
-            room = np.zeros((size, *part.shape[1:]), part.dtype)
-        room[:count, : part.shape[1]] = part
-        room[count:] = room[count - 1] if count else 0
-        return room
-
-    return Data(**{name: padded(name, value) for name, value in batch.data._asdict().items()})
+    return [Batch(np.arange(n_datasets), stacked)], n_datasets

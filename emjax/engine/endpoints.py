@@ -41,14 +41,14 @@ class EndPoints:
         put(self.params, ~found, jax.tree.map(lambda _: np.nan, self.params))
 
     def padded_params(self) -> Params:
-        size = jax.tree.leaves(self.prepared)[0].shape[0]
+        size = max(leaf.shape[0] for leaf in jax.tree.leaves(self.prepared))
         return jax.tree.map(lambda a: padded(a, size), self.params)
 
     def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:
         """One more pass of the scheduler, float64, one lane for each of `rows`."""
-        size = blocks.capacity_for(len(rows), self.plan.width)
-        params = jax.tree.map(lambda a: padded(a, size), params)
         plan = self.plan
+        size = blocks.lane_room(len(rows), plan.width)
+        params = jax.tree.map(lambda a: padded(a, size), params)
         fresh = scheduler.begin_lanes(plan.model, self.prepared, params, np.full(size, tol), plan.acceleration)
         return passes.run_pass(plan, self.prepared, rows.astype(np.int32), fresh, scheduler.NEVER, size, counter)
 
@@ -71,7 +71,7 @@ class EndPoints:
             self._accept(rows, lanes, np.isfinite(lanes.objective), Flag.NONE)
 
     def _examine(self, rows: np.ndarray, second: bool) -> certificate.Verdict:
-        size = blocks.capacity_for(len(rows), self.plan.width)
+        size = blocks.lane_room(len(rows), self.plan.width)
         params = jax.tree.map(lambda a: padded(a[rows], size), self.params)
         found = stages.curvature(
             self.plan.model, self.plan.width, second, self.prepared, padded(rows.astype(np.int32), size), params,
@@ -86,7 +86,7 @@ class EndPoints:
         """Of each row's probes (rows, P, m) the parameters and objective of the best."""
         n_rows, n_probes, m = probes.shape
         flat = np.repeat(rows, n_probes).astype(np.int32)
-        size = blocks.capacity_for(len(flat), self.plan.width)
+        size = blocks.lane_room(len(flat), self.plan.width)
         like = jax.tree.map(lambda a: padded(a[flat], size), self.params)
         params, objective = stages.probe(
             self.plan.model, self.plan.width, self.prepared, padded(flat, size), like,
@@ -102,7 +102,7 @@ class EndPoints:
         plan = self.plan
         rows = np.flatnonzero(choice.eligible(self.status))
         self.n_free = self._count_free()
-        second = self.n_free <= certificate.DEFAULT_LIMIT if plan.certify is None else plan.certify
+        second = plan.wants_information(self.n_free)
         move = second and (plan.precision == "float64" or plan.polish)
         for turn in range(MAX_ROUNDS + 1):
             if len(rows) == 0 or plan.certify is False:
@@ -146,7 +146,9 @@ class EndPoints:
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (self.params, self.prepared))
         return int(stages.to_free.eval_shape(self.plan.model, *one).shape[0])
 
-    def result(self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter) -> ChunkFit:
+    def result(
+        self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter, n_observations: np.ndarray
+    ) -> ChunkFit:
         """The chunk's fits. Parameters that the user's units cannot hold are no convergence."""
         user = jax.tree.map(lambda a: np.asarray(a)[: self.count], user)
         finite = [np.all(np.isfinite(a.reshape(self.count, -1)), axis=1) for a in jax.tree.leaves(user)]
@@ -162,6 +164,7 @@ class EndPoints:
             remaining=self.remaining,
             landscape=landscape,
             certificate=self.certificate,
+            n_observations=n_observations,
             n_free=self.n_free,
             useful=counter.useful,
             executed=counter.executed,

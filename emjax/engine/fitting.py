@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,17 +14,16 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, diagnosis, keys, pipeline, runner, starts, templates
+from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, runner, starts, templates
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Plan
 from emjax.engine.datasets import Batch
+from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits, Settings
 from emjax.engine.runner import Advance, Job, Part
 
 AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
-LANES_PER_CHUNK = 16_384  # bounds memory whatever D is; results do not depend on it
-BYTES_PER_CHUNK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
 
     Returns a `Fit`.
     """
-    _check_model(model)
+    check_model(model)
     if "ids" in settings:
         raise DataError("fit takes one dataset: name it by id=, not ids=.")
     settings.setdefault("threads", 1)
@@ -101,7 +99,7 @@ def fit_many(
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
         the settings alone.
     chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a
-        core.
+        core, or a device where there are GPUs; over several devices they are spread.
     progress : called with an `Advance` after each chunk.
 
     Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a
@@ -125,7 +123,7 @@ def fit_many(
         race,
         acceleration,
     )
-    return _fit_all(model, data, root, settings, start, ids, chunk, threads or _cores(), progress)
+    return _fit_all(model, data, root, settings, start, ids, chunk, threads or devices.default_threads(), progress)
 
 
 def _fit_all(
@@ -139,7 +137,8 @@ def _fit_all(
     threads: int,
     progress: Callable[[Advance], None] | None,
 ) -> Fits:
-    groups, n_datasets = datasets.batches(model, data)
+    streamed = isinstance(data, Generated)
+    groups, n_datasets = ([data], len(data)) if streamed else datasets.batches(model, data)
     plan, given, spread = _plan(model, settings, start)
     prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
@@ -147,19 +146,22 @@ def _fit_all(
         model.check_settings(prior, fixed, None)
         templates.check_fixed(fixed, template)
         if given is not None:
-            given = templates.per_dataset(given, template, n_datasets)
+            given = templates.per_dataset(given, template, n_datasets, shared=streamed)
             model.check_settings(None, None, given)
     names = _names(ids, n_datasets)
     words = keys.dataset_words(names)
 
+    pool = devices.Pool(threads)
+
     def run(job: Job) -> ChunkFit:
         positions = job.batch.positions[job.rows]
-        own = datasets.chunk_of(job.batch, job.rows, job.size)
         first = None if given is None else jax.tree.map(lambda a: _fill(a[positions], job.size), given)
-        return pipeline.fit_chunk(
-            replace(plan, width=job.width),
-            Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
-        )
+        with pool.device():
+            own = job.batch.chunk(job.rows, job.size)
+            return pipeline.fit_chunk(
+                replace(plan, width=job.width),
+                Chunk(own, _fill(words[positions], job.size), len(positions), root, prior, fixed, first, spread),
+            )
 
     jobs = [job for group in groups for job in _jobs(group, plan, chunk, threads)]
     parts, complete = runner.run_all(run, jobs, threads, n_datasets, progress)
@@ -168,7 +170,8 @@ def _fit_all(
     return _assemble(model, data, names, parts, complete, settings)
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """`DataError` where it is no model."""
     if isinstance(model, type) or not (hasattr(model, "expect") and hasattr(model, "maximize")):
         raise DataError(f"{model!r} is not a model: try Mixture(LinearRegression(), 2).")
 
@@ -177,7 +180,7 @@ def _check_arguments(
     model: Any, stop: Any, degeneracy: Any, polish: Any, certificate: Any, chunk: Any, threads: Any
 ) -> None:
     """What is of the wrong kind altogether: `DataError`."""
-    _check_model(model)
+    check_model(model)
     if not isinstance(stop, Stop):
         raise DataError(f"stop={stop!r}: give Stop(tol=..., max_iterations=...).")
     if not isinstance(degeneracy, Degeneracy):
@@ -185,13 +188,15 @@ def _check_arguments(
     if not isinstance(polish, bool) or not (certificate is None or isinstance(certificate, bool)):
         raise DataError(f"polish={polish!r} and certificate={certificate!r}: use True or False.")
     for name, value in (("chunk", chunk), ("threads", threads)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= 1):
-            raise DataError(f"{name}={value!r}: give a whole number, 1 or larger.")
+        if value is not None:
+            check_whole(name, value, 1)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def check_whole(name: str, value: Any, smallest: int) -> None:
+    """`DataError` where it is not a whole number, `smallest` or larger."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not (whole and value >= smallest):
+        raise DataError(f"{name}={value!r}: give a whole number, {smallest} or larger.")
 
 
 def _fill(rows: np.ndarray, size: int) -> np.ndarray:
@@ -261,14 +266,15 @@ def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:
     return found
 
 
-def _jobs(batch: Batch, plan: Plan, chunk: int | None, threads: int) -> list[Job]:
+def _jobs(batch: Batch | Generated, plan: Plan, chunk: int | None, threads: int) -> list[Job]:
     """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
     count = len(batch.positions)
     if chunk is None:
-        room = BYTES_PER_CHUNK // max(1, datasets.dataset_bytes(batch))
-        chunk = min(LANES_PER_CHUNK // plan.restarts, room, -(-count // threads))
-    chunk = min(max(1, chunk), count)
-    width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(batch))
+        lanes, room = blocks.chunk_limits(devices.current(), batch.dataset_bytes)
+        chunk = min(lanes // plan.restarts, room, -(-count // threads))
+    # The last chunk of a stream is padded to the size of the others: one shape, one compile.
+    chunk = max(1, chunk if isinstance(batch, Generated) else min(chunk, count))
+    width = blocks.width_for(devices.current(), batch.dataset_bytes)
     size = blocks.capacity_for(chunk, width)
     return [Job(batch, slice(first, min(first + chunk, count)), size, width) for first in range(0, count, chunk)]
 
@@ -282,14 +288,13 @@ def _assemble(
     settings: Settings,
 ) -> Fits:
     """Chunks in the order of the datasets."""
-    positions = np.concatenate([p for p, _, _ in parts])
+    positions = np.concatenate([p for p, _ in parts])
     order = np.argsort(positions, kind="stable")
-    results = [r for _, _, r in parts]
+    results = [r for _, r in parts]
 
     def join(pick: Callable[[ChunkFit], Any]) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *(pick(r) for r in results))
 
-    weights = np.concatenate([_observations(batch, p) for p, batch, _ in parts])[order]
     executed = sum(r.executed for r in results)
     return Fits(
         model=model,
@@ -301,7 +306,7 @@ def _assemble(
         problems=join(lambda r: r.problems),
         iterations=join(lambda r: r.iterations),
         remaining=join(lambda r: r.remaining),
-        n_observations=weights,
+        n_observations=join(lambda r: r.n_observations),
         ids=names[positions[order]],
         restarts=Landscape(*join(lambda r: tuple(r.landscape))),
         certificate=Certificate(*join(lambda r: tuple(r.certificate))),
@@ -312,10 +317,3 @@ def _assemble(
         positions=positions[order],
         complete=complete,
     )
-
-
-def _observations(batch: Batch, positions: np.ndarray) -> np.ndarray:
-    """Sum of the units' weights."""
-    weight = np.asarray(batch.data.weight)[np.searchsorted(batch.positions, positions)]
-    with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
-        return np.asarray(np.sum(weight, axis=1, dtype=np.float64))

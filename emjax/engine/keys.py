@@ -49,6 +49,16 @@ def _word(name: Any) -> int:
     return int(_words(str(name).encode())[0])
 
 
+def stream_root(root: np.ndarray) -> np.ndarray:
+    """The root of the keys that datasets are generated from; hashed, it has nothing in common with the restarts'."""
+    return _words(b"data" + root.tobytes())
+
+
+def dataset_key(root: Array, number: Array) -> Array:
+    """The key that one dataset of a stream is generated from, traced: fold_in(stream root, number)."""
+    return jax.random.fold_in(jax.random.wrap_key_data(root, impl=IMPLEMENTATION), number)
+
+
 def restart_key(root: Array, word: Array, restart: Array) -> Array:
     """The key of one lane, traced: fold_in(fold_in(root, dataset), restart)."""
     key = jax.random.wrap_key_data(root, impl=IMPLEMENTATION)

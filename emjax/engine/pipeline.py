@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from emjax.base.records import Params
+from emjax.base.records import Data, Params
 from emjax.base.status import Problem
-from emjax.engine import blocks, choice, passes, scheduler, stages
+from emjax.engine import ahead, blocks, choice, passes, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.em import Lane
@@ -21,7 +20,8 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
     """Prepare, start, run, choose, polish, certify, escape, return to the user's units."""
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         count = np.int32(chunk.count)
-        data = jax.tree.map(jnp.asarray, chunk.data)
+        data = jax.device_put(chunk.data)  # jnp.asarray would compile a small program a shape
+        ahead.begin(plan, chunk, data)
         prepared, problems = stages.prepare(plan.model, plan.width, data, chunk.prior, chunk.fixed, count)
         problems = np.asarray(problems)[: chunk.count]
         counter = Counter()
@@ -32,7 +32,14 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
             point.polish(counter)
         point.certify(counter)
         user = stages.to_user(plan.model, plan.width, prepared, point.padded_params(), count)
-        return point.result(user, problems, landscape, counter)
+        return point.result(user, problems, landscape, counter, _observations(data, chunk.count))
+
+
+def _observations(data: Data, count: int) -> np.ndarray:
+    """Sum of the units' weights."""
+    with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
+        found = np.asarray(np.sum(np.asarray(data.weight)[:count], axis=1, dtype=np.float64))
+    return found if len(found) == count else np.full(count, found[0])
 
 
 def _run_restarts(
@@ -85,7 +92,7 @@ def _run_round(
 
 def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray) -> Params:
     """Start parameters of the lanes, float64, padded to whole blocks."""
-    size = blocks.capacity_for(len(dataset), plan.width)
+    size = blocks.lane_room(len(dataset), plan.width)
     lanes = padded(dataset, size), padded(restart, size), np.int32(len(dataset))
     if plan.strategies:
         return stages.random_starts(plan.model, plan.width, plan.strategies, prepared, chunk.root, chunk.words, *lanes)

@@ -18,11 +18,9 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.settings import Degeneracy
 from emjax.base.status import Status
-from emjax.engine import blocks, em
+from emjax.engine import blocks, devices, em
 from emjax.engine.em import Lane
-
-STEPS = 4  # ticks between refills: the data of the slots are gathered, and the host asked, once in so many
-
+from emjax.engine.programs import Program
 
 NEVER = 2**31 - 1  # no pause
 
@@ -35,6 +33,7 @@ class _Slots(NamedTuple):
     executed: Array  # () blocks of W lane-steps taken
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "acceleration"))
 def begin_lanes(model: Model, prepared: Any, starts: Params, tol: Array, acceleration: str | None = None) -> Lane:
     """L lanes about to take their first tick from `starts` (prepared units), tol (L,) in nats.
@@ -45,6 +44,7 @@ def begin_lanes(model: Model, prepared: Any, starts: Params, tol: Array, acceler
     return jax.vmap(lambda params, tol: em.begin(model, params, tol, one, tol.dtype, acceleration))(starts, tol)
 
 
+@Program
 @partial(
     jax.jit, static_argnames=("model", "degeneracy", "width", "acceleration"), compiler_options=blocks.COMPILER_OPTIONS
 )
@@ -67,6 +67,8 @@ def run_lanes(
     Returns the lanes and the number of lane-steps executed, idle slots included.
     """
     size = dataset.shape[0]
+    # The data of the slots are gathered, and a GPU's host is asked, once in so many ticks.
+    steps = blocks.steps_for(devices.current())
     dataset = jnp.concatenate([dataset, jnp.zeros(1, dataset.dtype)])
 
     def take(index: Array) -> Lane:
@@ -92,8 +94,8 @@ def run_lanes(
     def body(slots: _Slots) -> _Slots:
         slots = refill(slots)
         data = blocks.take(prepared, dataset[slots.index])
-        stepped = lax.fori_loop(0, STEPS, lambda _, lane: jax.vmap(step)(data, lane), slots.lanes)
-        return slots._replace(lanes=stepped, executed=slots.executed + STEPS)
+        stepped = lax.fori_loop(0, steps, lambda _, lane: jax.vmap(step)(data, lane), slots.lanes)
+        return slots._replace(lanes=stepped, executed=slots.executed + steps)
 
     idle = jnp.full(width, size, jnp.int32)
     room = jax.tree.map(lambda leaf: jnp.zeros((size + 1, *leaf.shape[1:]), leaf.dtype), lanes)

@@ -12,16 +12,24 @@ from jax import lax
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
 from emjax.engine import blocks, em, keys, starts
+from emjax.engine.programs import Program
 
 PROBE_STEPS = 3  # EM steps before a probe is judged
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
-    """Prepared datasets and their `Problem` bits, leading axis C."""
-    return blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data)
+    """Prepared datasets and their `Problem` bits, leading axis C.
+
+    What follows from shared data alone (leading axis 1) has a leading axis of 1 too.
+    """
+
+    prepared, problems = blocks.map_blocks(lambda row: model.prepare(row, prior, fixed), width, count, data, share=True)
+    return prepared, jnp.broadcast_to(problems, data.y.shape[:1])
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width", "strategies"), compiler_options=blocks.COMPILER_OPTIONS)
 def random_starts(
     model: Model,
@@ -43,6 +51,7 @@ def random_starts(
     return blocks.map_blocks(one, width, count, dataset, restart)
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def given_starts(
     model: Model,
@@ -77,6 +86,7 @@ class Curvature(NamedTuple):
     boundary: Array
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width", "second"), compiler_options=blocks.COMPILER_OPTIONS)
 def curvature(
     model: Model, width: int, second: bool, prepared: Any, dataset: Array, params: Params, count: Array
@@ -103,6 +113,7 @@ def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
     return em.objective_of(model, params, data, model.expect(params, data).log_likelihood)
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
 def probe(
     model: Model, width: int, prepared: Any, dataset: Array, like: Params, free: Array, count: Array
@@ -126,12 +137,14 @@ def probe(
     return blocks.map_blocks(one, width, count, dataset, like, free)
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width"))
 def to_user(model: Model, width: int, prepared: Any, params: Params, count: Array) -> Params:
     """Parameters in the user's units, leading axis C."""
     return blocks.map_blocks(lambda data, row: model.to_user(row, data), width, count, prepared, params)
 
 
+@Program
 @partial(jax.jit, static_argnames=("model", "width"))
 def objective(
     model: Model, width: int, data: Data, params: Params, prior: Any, fixed: Any, count: Array

@@ -14,9 +14,10 @@ import numpy as np
 
 from emjax.base import registry
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, stages
+from emjax.engine import blocks, datasets, devices, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
+from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits, Settings
 
 FORMAT = 1
@@ -32,6 +33,8 @@ def save(record: Fit | Fits, path: Any) -> None:
     What the user's parameters give when recomputed goes along: it differs from the fit's own values by the rounding of
     the change of units, which ill-scaled data make large.
     """
+    if isinstance(record.data, Generated):
+        record = dataclasses.replace(record, data=record.data.stacked())
     arrays: dict[str, np.ndarray] = {}
     check = {"recomputed": _recompute(record), "stated": _stated(record)}
     document = {"format": FORMAT, "content": _encode(record, arrays), "check": _encode(check, arrays)}
@@ -159,7 +162,7 @@ def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: 
     where[positions] = np.arange(len(positions))
     found = np.full((2, len(positions)), np.nan)
     for batch in groups:
-        width = blocks.width_for(jax.devices()[0], datasets.dataset_bytes(batch))
+        width = blocks.width_for(devices.current(), batch.dataset_bytes)
         present = np.flatnonzero(where[batch.positions] >= 0)
         for first in range(0, len(present), 4096):
             part = present[first : first + 4096]
@@ -171,7 +174,7 @@ def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: 
             rows = where[batch.positions[part]]
             with jax.enable_x64(True):
                 likelihood, objective, problems = stages.objective(
-                    model, width, datasets.chunk_of(own, slice(0, len(part)), size),
+                    model, width, own.chunk(slice(0, len(part)), size),
                     jax.tree.map(lambda a: np.resize(a[rows], (size, *a.shape[1:])), params),  # noqa: B023
                     prior, fixed, np.int32(len(part)),
                 )  # fmt: skip

@@ -12,22 +12,20 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.status import DataError
-from emjax.engine import datasets, starts
+from emjax.engine import starts
 from emjax.engine.datasets import Batch
+from emjax.engine.generated import Generated
 
 
-def of(model: Model, batch: Batch, prior: Any) -> Params:
+def of(model: Model, batch: Batch | Generated, prior: Any) -> Params:
     """Shapes and dtypes of one dataset's parameters, by tracing alone; None where the model has no start of its own.
 
     Errors: `DataError` where the prior does not fit the data.
     """
-    example = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), datasets.chunk_of(batch, slice(0, 1), 1)
-    )
 
     with jax.enable_x64(True):
         try:
-            return _params.eval_shape(model, example, prior)
+            return _params.eval_shape(model, batch.shapes, prior)
         except starts.NoStartError:
             return None
         except (TypeError, ValueError, AttributeError, IndexError) as error:
@@ -43,8 +41,11 @@ def _params(model: Model, data: Data, prior: Any) -> Params:
     return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
 
 
-def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
-    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`."""
+def per_dataset(params: Params, template: Params, n_datasets: int, shared: bool = False) -> Params:
+    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`.
+
+    shared : no others are allowed.
+    """
     if template is None:
         return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, *np.shape(a))), params)
     if jax.tree.structure(params) != jax.tree.structure(template):
@@ -52,11 +53,11 @@ def per_dataset(params: Params, template: Params, n_datasets: int) -> Params:
 
     def lead(given: Any, wanted: Any) -> np.ndarray:
         given = np.asarray(given, np.float64)
-        if given.shape == (n_datasets, *wanted.shape):
+        if given.shape == (n_datasets, *wanted.shape) and not shared:
             return given
         if given.shape == wanted.shape:
             return np.broadcast_to(given, (n_datasets, *wanted.shape))
-        shapes = f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
+        shapes = f"{wanted.shape}" if shared else f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
         raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}.")
 
     return jax.tree.map(lead, params, template)

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 FAILED, INTERRUPTED = 2, 130
@@ -30,8 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     from emjax.base.status import DataError
+    from emjax.engine.compilation_cache import use_compilation_cache
     from emjax.extras.optional import MissingExtraError
 
+    with suppress(DataError):  # a second run starts faster; without a folder nothing is lost
+        use_compilation_cache()
     try:
         return arguments.run(arguments)
     except (DataError, MissingExtraError) as error:

@@ -1,0 +1,65 @@
+"""Stages that are compiled once: threads that ask for the same program wait for one compile instead of each making it.
+
+jax compiles a program again in every thread that asks for it before the first has finished.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+
+from emjax.engine import devices
+
+ARRAYS = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
+
+
+class Program:
+    """A jitted function whose loops are empty where all its arrays are 0, such as a number of lanes.
+
+    That call compiles it and does nothing else, so that nobody waits for more than the compile.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self._guard = threading.Lock()
+        self._locks: dict[Any, threading.Lock] = {}
+        self._ready: set[Any] = set()
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.compile(*arguments)
+        return self._function(*arguments)
+
+    def shapes(self, *arguments: Any) -> Any:
+        """What a call would return, as shapes and dtypes; arrays may be given so too. The call reuses the trace."""
+        return self._function.eval_shape(*arguments)
+
+    def is_ready(self, *arguments: Any) -> bool:
+        """Whether arguments like these were compiled for."""
+        return _signature(arguments) in self._ready
+
+    def compile(self, *arguments: Any) -> None:
+        """Compile for arguments like these; arrays may be given as shapes and dtypes."""
+        signature = _signature(arguments)
+        if signature in self._ready:
+            return
+        with self._guard:
+            lock = self._locks.setdefault(signature, threading.Lock())
+        with lock:
+            if signature not in self._ready:
+                self._function(*jax.tree.map(_zeros, arguments))
+                self._ready.add(signature)
+
+
+def _signature(arguments: Any) -> Any:
+    leaves, structure = jax.tree.flatten(arguments)
+    kinds = tuple((leaf.shape, str(leaf.dtype)) if isinstance(leaf, ARRAYS) else leaf for leaf in leaves)
+    return structure, kinds, devices.chosen()
+
+
+def _zeros(leaf: Any) -> Any:
+    return np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, ARRAYS) else leaf
