@@ -107,6 +107,7 @@ def _add_common(command: Any) -> None:
         default="float64",
         help="(default %(default)s; float32 is polished)",
     )
+    command.add_argument("--acceleration", choices=["squarem"], help="extrapolate EM's steps (default: plain EM)")
 
 
 def _at_least(smallest: int) -> Any:
@@ -155,6 +156,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         noise=arguments.noise,
         seed=arguments.seed,
         precision=arguments.precision,
+        acceleration=arguments.acceleration,
         start=arguments.start,
     )
     began = time.perf_counter()
@@ -220,6 +222,7 @@ def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> An
         restarts=arguments.restarts,
         stop=emjax.Stop(tol=arguments.tol),
         precision=arguments.precision,
+        acceleration=arguments.acceleration,
         ids=groups.labels,
         progress=reporter,
     )

@@ -31,6 +31,7 @@ class Design:
     seed: int = 1
     precision: str = "float64"
     start: str = "random"
+    acceleration: str | None = None
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -96,6 +97,7 @@ def run_experiment(design: Design, progress: Callable[[Any], None] | None = None
         restarts=restarts,
         start=start,
         precision=design.precision,
+        acceleration=design.acceleration,
         progress=progress,
     )
     return analyse(design, fits)
