@@ -141,6 +141,8 @@ SETTINGS = {
     "spread": ({"start": Perturbed(P, np.nan)}, ("spread",)),
     "stop is a number": ({"stop": 1e-6}, ("Stop",)),
     "degeneracy is a number": ({"degeneracy": 0.01}, ("Degeneracy",)),
+    "acceleration": ({"acceleration": "anderson"}, ("acceleration", "squarem")),
+    "acceleration is a flag": ({"acceleration": True}, ("acceleration", "squarem")),
 }  # fmt: skip
 
 

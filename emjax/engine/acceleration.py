@@ -3,11 +3,11 @@
 From u0, two EM maps in free coordinates give u1, u2, r = u1 - u0 and v = (u2 - u1) - r. With alpha = |r| / |v| the
 extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the package in
 
-1. two maps a cycle: the point landed on starts the next cycle, no third map in between;
+1. two maps a cycle: the point landed on starts the next cycle, with no third map in between;
 2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
-   (objfn.inc in the package), the next map must have won it back, or the lane returns to the plain point u2 kept;
+   (the package's objfn.inc); where the next map has not won it back, the lane returns to the plain u2 that was kept;
 3. the longest step is a trust region: a quarter of one that failed, up to four times one that held;
-4. steps of alpha below `SHORTEST` are left out: a plain map is worth as much and leaves less of the fast directions.
+4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions.
 """
 
 from __future__ import annotations
@@ -99,17 +99,17 @@ def look(model: Model, prepared: Any, cycle: Cycle, proposal: Params, objective:
     step = jnp.minimum(alpha, cycle.longest.astype(alpha.dtype))
     point = jnp.where(held, free, cycle.before + 2.0 * step * r + step * step * v)
     landed = cycle.phase == LANDED
-    worthwhile = ~landed & (alpha > SHORTEST) & jnp.all(jnp.isfinite(point))
+    usable = ~landed & jnp.isfinite(alpha)
     lost = jnp.where(landed, MOST_LOST, stopping.resolution(cycle.reference))
     failed = ~(objective >= cycle.reference - lost) | ((bits & Flag.DEGENERATE) > 0)
     failed &= cycle.phase != CHAIN
-    known = ~landed & (rv < 0) & jnp.isfinite(alpha)
+    known = usable & (rv < 0)
     dtype = cycle.slowest.dtype
     length = jnp.maximum(jnp.where(known, rr / -rv, 1.0), 1.0).astype(dtype)
     slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
     slowest = jnp.where(landed | failed, cycle.slowest, slowest)
     params = model.from_free(point, prepared, proposal)
-    return Move(free, point, params, step.astype(dtype), worthwhile, failed, slowest, known)
+    return Move(free, point, params, step.astype(dtype), usable & (alpha > SHORTEST), failed, slowest, known)
 
 
 def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array, room: Array) -> Any:
@@ -120,7 +120,7 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     cycle = lane.cycle
     landed = cycle.phase == LANDED
     aside = landed | move.failed
-    fell = jnp.zeros((), bool) if plain.accepted is None else plain.accepted[3] > 0  # a guarded step, halved
+    fell = ~aside & (False if plain.accepted is None else plain.accepted[3] > 0)  # a guarded step, to be halved
     goes = move.worthwhile & ~aside & ~fell & (plain.status == Status.RUNNING) & (room >= AHEAD)
     params = select(landed, proposal, plain.params)
     params = select(move.failed, cycle.fallback, select(goes, move.params, params))

@@ -82,6 +82,7 @@ def tick(
     objective = objective_of(model, lane.params, prepared, log_likelihood)
     bits = jnp.asarray(model.flags(lane.params, expectation.statistics, prepared, degeneracy), jnp.int32)
     proposal = model.maximize(expectation.statistics, lane.params, prepared)
+    current = (lane.params, log_likelihood, objective)
     iterations = lane.iterations + 1
     move, slowest = None, None
     if acceleration is not None:
@@ -93,18 +94,11 @@ def tick(
         params, accepted = select(status == Status.RUNNING, proposal, lane.params), None
     else:
         params, log_likelihood, objective, accepted, progress, status, flags = _guarded(
-            model,
-            prepared,
-            lane,
-            (lane.params, log_likelihood, objective),
-            proposal,
-            judged,
-            iterations,
-            max_iterations,
+            model, prepared, lane, current, proposal, judged, iterations, max_iterations
         )
     following = Lane(params, log_likelihood, objective, progress, accepted, iterations, status, flags, lane.tol)
     if move is not None:
-        following = squarem.steer(lane, following, proposal, move, objective, max_iterations - iterations)
+        following = squarem.steer(lane, following, proposal, move, current[2], max_iterations - iterations)
     return select(lane.status == Status.RUNNING, following, lane)
 
 
@@ -168,7 +162,7 @@ def fit_lane(
     """Fit one dataset from one start: pure, traceable, for use under one's own `jit` and `vmap`.
 
     data : one dataset, floating-point arrays; its dtype is the dtype of the computation. params : the start, in the
-    user's units. Neither restarts nor the certificate are run: see `fit`. Returns a `LaneFit`.
+    user's units. Neither restarts nor the certificate are run: see `fit`, also for the settings. Returns a `LaneFit`.
     """
     squarem.check(acceleration)
     prepared, problems = model.prepare(data, prior, fixed)

@@ -15,6 +15,7 @@ from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Problem, Status
 from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, runner, starts, templates
+from emjax.engine.acceleration import check as check_acceleration
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Plan
@@ -94,6 +95,8 @@ def fit_many(
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
         finished in float64, without it the estimated gap is reported and nothing is promised.
+    acceleration : "squarem" extrapolates EM's steps (Varadhan & Roland 2008): the same optimum from most starts, in a
+        fraction of the E-steps where EM is slow; None is EM itself.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
@@ -108,6 +111,7 @@ def fit_many(
     Returns `Fits`.
     """
     _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
+    check_acceleration(acceleration)
     root = keys.root_key(key)
     settings = Settings(
         stop,

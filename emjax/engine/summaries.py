@@ -67,7 +67,8 @@ def _settings(settings: Any) -> list[str]:
     raced = f"{race.iterations} iterations, then the best {race.keep} of a dataset go on" if race else "none"
     return [
         f"settings          tol {settings.stop.tol:g} nats, max_iterations {settings.stop.max_iterations}, restarts "
-        f"{settings.restarts}, {settings.precision}{'' if settings.polish else ' unpolished'}",
+        f"{settings.restarts}, {settings.precision}{'' if settings.polish else ' unpolished'}, "
+        f"{settings.acceleration or 'no'} acceleration",
         f"degeneracy        min_scale_ratio {rules.min_scale_ratio:g} of the {rules.relative_to}, min_rows "
         f"{'by the model' if rules.min_rows is None else rules.min_rows}; suspect below {rules.suspect_scale_ratio:g} "
         f"or {rules.suspect_rows:g} rows a parameter",

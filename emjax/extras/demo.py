@@ -43,6 +43,7 @@ class Design:
     precision: str = "float64"
     start: str = "random"
     race: bool = False
+    acceleration: str | None = None
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -109,6 +110,7 @@ def run_experiment(design: Design, progress: Callable[[Any], None] | None = None
         start=start,
         precision=design.precision,
         race=Race() if design.race else None,
+        acceleration=design.acceleration,
         progress=progress,
     )
     return analyse(design, fits)
