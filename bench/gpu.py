@@ -188,9 +188,9 @@ def measure(problem: Problem, dtype: str, device: Any, quick: bool) -> str:
     share = "" if peaks is None else f"{100 * roofline(problem, dtype, peaks) / per_step:.1f} %"
     return (
         f"| {problem.name} | {dtype} | {width:,} | {converged / whole:,.0f} | {many:,} "
-        f"| {100 * converged / many:.2f} % | {iterations.mean():.0f} / {iterations.max()} | {1e9 * whole / iterations.sum():.2f} "
-        f"| {iterations.sum() / int(executed):.3f} | {1e9 * per_step:.2f} | {share} "
-        f"| {median['vmapped'] / median['engine']:.1f} "
+        f"| {100 * converged / many:.2f} % | {iterations.mean():.0f} / {iterations.max()} "
+        f"| {1e9 * whole / iterations.sum():.2f} | {iterations.sum() / int(executed):.3f} | {1e9 * per_step:.2f} "
+        f"| {share} | {median['vmapped'] / median['engine']:.1f} "
         f"({min(taken['vmapped']) / max(taken['engine']):.1f}-{max(taken['vmapped']) / min(taken['engine']):.1f}) "
         f"| {differ:.1e} |"
     )
