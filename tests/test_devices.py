@@ -65,8 +65,9 @@ def test_workers_take_free_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> N
         assert devices.chosen() is None  # jax's own choice: naming it would compile anew
 
 
-def test_a_device_that_the_user_chose_is_the_only_one() -> None:
+def test_a_device_that_the_user_chose_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = jax.devices()[0]
+    monkeypatch.setattr(jax, "local_devices", lambda: [None, mine])
     with jax.default_device(mine):
         pool = devices.Pool(2)
     for _ in range(2):
@@ -124,3 +125,29 @@ def test_shared_covariates_are_on_the_device_once() -> None:
     own = [prepared.family.y, prepared.family.y_unit, prepared.family.pooled_scale, design.to_user, problems]
     assert [leaf.shape[0] for leaf in once] == [1, 1, 1]
     assert [leaf.shape[0] for leaf in own] == [16] * 5
+
+
+def _gpu_benchmark(*arguments: str) -> Any:
+    command = [sys.executable, "bench/gpu.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "."})
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_the_gpu_benchmark_refuses_in_one_sentence_without_one() -> None:
+    ran = _gpu_benchmark()
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "needs an NVIDIA GPU" in ran.stderr
+    assert ran.stdout == ""
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs() -> None:
+    ran = _gpu_benchmark("--allow-cpu", "--quick")
+    assert ran.returncode == 0, ran.stderr
+    lines = [line.split("|")[1:-1] for line in ran.stdout.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert len({len(line) for line in lines}) == 1
+    for line in lines[2:]:
+        assert line[5].strip() == "100.00 %"
+        assert float(line[12]) < (0.1 if line[1].strip() == "float32" else 1e-5)

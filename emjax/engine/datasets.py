@@ -31,7 +31,8 @@ class Batch(NamedTuple):
     @property
     def shapes(self) -> Data:
         """Shapes and dtypes of one padded dataset."""
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), self.chunk(slice(0, 1), 1))
+        with jax.enable_x64(True):  # jax 0.11 would make them float32
+            return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), self.chunk(slice(0, 1), 1))
 
     def chunk(self, rows: slice, size: int) -> Data:
         """The datasets at `rows`, padded to the bucket of rows and to `size` datasets (the last repeated).

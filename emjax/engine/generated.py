@@ -65,7 +65,8 @@ class Generated(Sequence):
     @property
     def shapes(self) -> Data:
         """Shapes and dtypes of one padded dataset."""
-        return jax.eval_shape(_padded, self.like)
+        with jax.enable_x64(True):  # jax 0.11 would make them float32
+            return jax.eval_shape(_padded, self.like)
 
     @property
     def dataset_bytes(self) -> int:
