@@ -78,7 +78,8 @@ def test_a_device_that_the_user_chose_is_the_only_one(monkeypatch: pytest.Monkey
 
 def test_sizes_follow_the_kind_of_device() -> None:
     cpu, gpu = SimpleNamespace(platform="cpu"), SimpleNamespace(platform="gpu")
-    assert blocks.width_for(cpu, 10**6) == blocks.CPU_WIDTH
+    assert blocks.width_for(cpu, 1) == blocks.CPU_WIDTH
+    assert blocks.width_for(cpu, 10**6) == blocks.CPU_LEAST
     assert blocks.width_for(gpu, 1) == blocks.GPU_WIDTH
     assert blocks.width_for(gpu, 1 << 20) == 1024
     assert blocks.width_for(gpu, 1 << 40) == blocks.CPU_WIDTH
@@ -121,9 +122,9 @@ def test_shared_covariates_are_on_the_device_once() -> None:
     with jax.enable_x64(True):
         prepared, problems = stages.prepare.shapes(LINES, blocks.CPU_WIDTH, chunk, None, None, np.int32(D))
     design = prepared.family.design
-    once = [prepared.latent.weight, design.x, design.xx]
+    once = [prepared.latent.weight, design.x]
     own = [prepared.family.y, prepared.family.y_unit, prepared.family.pooled_scale, design.to_user, problems]
-    assert [leaf.shape[0] for leaf in once] == [1, 1, 1]
+    assert [leaf.shape[0] for leaf in once] == [1, 1]
     assert [leaf.shape[0] for leaf in own] == [16] * 5
 
 

@@ -153,7 +153,7 @@ def engine_traces() -> int:
         stages.probe,
         stages.to_user,
     )
-    return sum(function._cache_size() for function in compiled)
+    return sum(function.__wrapped__._cache_size() for function in compiled)
 
 
 def test_a_second_fit_with_equal_settings_traces_nothing() -> None:

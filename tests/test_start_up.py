@@ -119,7 +119,7 @@ def test_what_is_compiled_ahead_is_what_is_used(settings: dict[str, Any], monkey
     for thread in threading.enumerate():
         if thread.name == "emjax-compile":
             thread.join()
-    expected = {"run_lanes"} if "certificate" in settings else {"run_lanes", "curvature"}
+    expected = {"begin_lanes", "run_lanes"} | (set() if "certificate" in settings else {"curvature"})
     assert {name for name, _ in ahead} == expected
     assert ahead <= used
 

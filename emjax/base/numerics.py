@@ -91,23 +91,27 @@ def solve_positive(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _solve_unrolled(a: list[list[jax.Array]], b: list[jax.Array]) -> jax.Array:
-    """By a = L D L' with unit lower-triangular L: no square root, one division a pivot."""
+    """By a = L D L' with unit lower-triangular L: no square root.
+
+    Divisions, not products with a reciprocal: where the compiler may reorder products, those could overflow.
+    """
     size, dtype = len(b), b[0].dtype
     floor, tiny = PIVOT_FLOOR * jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
-    scaled: list[list[jax.Array]] = [[] for _ in range(size)]  # L D
-    reciprocal: list[jax.Array] = []
+    zero = jnp.zeros((), dtype)
+    scaled: list[list[jax.Array]] = []  # L D
+    lower: list[list[jax.Array]] = []
+    pivots: list[jax.Array] = []
     x: list[jax.Array] = []
     for i in range(size):
+        scaled.append([])
         for j in range(i):
-            inner = (scaled[i][k] * (scaled[j][k] * reciprocal[k]) for k in range(j))
-            scaled[i].append(a[i][j] - sum(inner, jnp.zeros((), dtype)))
-        lower = [scaled[i][k] * reciprocal[k] for k in range(i)]
-        pivot = a[i][i] - sum((scaled[i][k] * lower[k] for k in range(i)), jnp.zeros((), dtype))
-        reciprocal.append(1.0 / jnp.maximum(pivot, jnp.maximum(floor * a[i][i], tiny)))
-        x.append(b[i] - sum((lower[k] * x[k] for k in range(i)), jnp.zeros((), dtype)))
+            scaled[i].append(a[i][j] - sum((scaled[i][k] * lower[j][k] for k in range(j)), zero))
+        lower.append([scaled[i][k] / pivots[k] for k in range(i)])
+        pivot = a[i][i] - sum((scaled[i][k] * lower[i][k] for k in range(i)), zero)
+        pivots.append(jnp.maximum(pivot, jnp.maximum(floor * a[i][i], tiny)))
+        x.append(b[i] - sum((lower[i][k] * x[k] for k in range(i)), zero))
     for i in reversed(range(size)):
-        above = sum((scaled[k][i] * x[k] for k in range(i + 1, size)), jnp.zeros((), dtype))
-        x[i] = (x[i] - above) * reciprocal[i]
+        x[i] = x[i] / pivots[i] - sum((lower[k][i] * x[k] for k in range(i + 1, size)), zero)
     return jnp.stack(x, axis=-1)
 
 

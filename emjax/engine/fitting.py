@@ -113,19 +113,9 @@ def fit_many(
     _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
     check_acceleration(acceleration)
     root = keys.root_key(key)
+    words = int(root[0]), int(root[1])
     settings = Settings(
-        stop,
-        degeneracy,
-        restarts,
-        (),
-        precision,
-        polish,
-        certificate,
-        (int(root[0]), int(root[1])),
-        prior,
-        fixed,
-        race,
-        acceleration,
+        stop, degeneracy, restarts, (), precision, polish, certificate, words, prior, fixed, race, acceleration
     )
     return _fit_all(model, data, root, settings, start, ids, chunk, threads or devices.default_threads(), progress)
 

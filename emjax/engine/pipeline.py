@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.records import Data, Params
 from emjax.base.status import Problem
-from emjax.engine import ahead, blocks, choice, passes, scheduler, stages
+from emjax.engine import ahead, blocks, choice, devices, passes, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.em import Lane
@@ -20,7 +20,10 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
     """Prepare, start, run, choose, polish, certify, escape, return to the user's units."""
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         count = np.int32(chunk.count)
-        data = jax.device_put(chunk.data)  # jnp.asarray would compile a small program a shape
+        shared = devices.current().platform != "cpu"
+        data = jax.device_put(
+            chunk.data if shared else _repeated(chunk.data)
+        )  # jnp.asarray would compile a small program a shape
         ahead.begin(plan, chunk, data)
         prepared, problems = stages.prepare(plan.model, plan.width, data, chunk.prior, chunk.fixed, count)
         problems = np.asarray(problems)[: chunk.count]
@@ -33,6 +36,12 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
         point.certify(counter)
         user = stages.to_user(plan.model, plan.width, prepared, point.padded_params(), count)
         return point.result(user, problems, landscape, counter, _observations(data, chunk.count))
+
+
+def _repeated(data: Data) -> Data:
+    """A copy a dataset of what all share: XLA:CPU does other arithmetic with one copy, and results would not be equal to
+    the bit. On a GPU they need not be, and memory matters more."""
+    return jax.tree.map(lambda leaf: np.repeat(leaf, len(data.y), axis=0) if len(leaf) < len(data.y) else leaf, data)
 
 
 def _observations(data: Data, count: int) -> np.ndarray:

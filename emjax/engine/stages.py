@@ -18,7 +18,7 @@ PROBE_STEPS = 3  # EM steps before a probe is judged
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "width"))
 def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
     """Prepared datasets and their `Problem` bits, leading axis C.
 
@@ -30,7 +30,7 @@ def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count:
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width", "strategies"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "width", "strategies"))
 def random_starts(
     model: Model,
     width: int,
@@ -52,7 +52,7 @@ def random_starts(
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "width"))
 def given_starts(
     model: Model,
     width: int,
@@ -87,7 +87,7 @@ class Curvature(NamedTuple):
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width", "second"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "width", "second"))
 def curvature(
     model: Model, width: int, second: bool, prepared: Any, dataset: Array, params: Params, count: Array
 ) -> Curvature:
@@ -114,7 +114,7 @@ def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"), compiler_options=blocks.COMPILER_OPTIONS)
+@partial(jax.jit, static_argnames=("model", "width"))
 def probe(
     model: Model, width: int, prepared: Any, dataset: Array, like: Params, free: Array, count: Array
 ) -> tuple[Params, Array]:
