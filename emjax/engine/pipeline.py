@@ -39,8 +39,10 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
 
 
 def _repeated(data: Data) -> Data:
-    """A copy a dataset of what all share: XLA:CPU does other arithmetic with one copy, and results would not be equal to
-    the bit. On a GPU they need not be, and memory matters more."""
+    """A copy a dataset of what all share: XLA:CPU does other arithmetic with one, and results would differ in a bit.
+
+    On a GPU they may, and memory matters more.
+    """
     return jax.tree.map(lambda leaf: np.repeat(leaf, len(data.y), axis=0) if len(leaf) < len(data.y) else leaf, data)
 
 
