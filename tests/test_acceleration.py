@@ -1,4 +1,4 @@
-"""`acceleration="squarem"`: EM's optimum in fewer E-steps, an honest stop, and no lane worse off for an extrapolation."""
+"""`acceleration="squarem"`: EM's optimum in fewer E-steps, an honest stop, no lane worse off for an extrapolation."""
 
 from functools import cache, partial
 from typing import Any
@@ -99,21 +99,24 @@ DIRECTIONS = Directions()
 
 @pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8])
 def test_the_stop_knows_the_slowest_direction(tol: float) -> None:
-    """Aitken's rule on the gains of single maps takes the direction of the day for the slowest one."""
-    starts = 10.0 ** np.random.default_rng(0).uniform(-2, 2, (64, 3)) * np.array([1.0, 3.0, 9.0])
+    """From 256 starts, of which plain EM leaves an eighth or more short: where the slow part of the gap is small, single
+    maps show the fast ones alone."""
+    starts = 10.0 ** np.random.default_rng(0).uniform(-2, 2, (256, 3)) * np.array([1.0, 3.0, 9.0])
     run = partial(emjax.fit_many, DIRECTIONS, Data(starts), 0, restarts=1, certificate=False, threads=1)
     found, plain = run(stop=Stop(tol=tol), acceleration="squarem"), run(stop=Stop(tol=tol))
     assert np.all(found.status == Status.CONVERGED)
-    assert np.all(-found.objective < tol)
+    short, by_plain = np.mean(-found.objective > tol), np.mean(-plain.objective > tol)
+    assert by_plain > 0.1
+    assert short < 0.02
     assert np.all(found.remaining < tol)
-    assert found.iterations.mean() < plain.iterations.mean() / 20
+    assert found.iterations.mean() < plain.iterations.mean() / 50
 
 
 # --- no lane is worse off for an extrapolation
 
 
 class Cliff(emjax.Model):
-    """Steps of constant length to 0.9, then EM to its maximum at 1: extrapolations land beyond, where `beyond` awaits."""
+    """Steps of constant length to 0.9, then EM to the maximum at 1: extrapolations land beyond, where `beyond` waits."""
 
     def __init__(self, beyond: str) -> None:
         self.beyond = beyond
@@ -137,6 +140,20 @@ class Cliff(emjax.Model):
 
 
 HELD = Cliff("held")
+
+
+class Plunge(emjax.Model):
+    """Steps of five times the distance to the maximum at 1, which only halving mends."""
+
+    monotone = False
+
+    def expect(self, params: Step, prepared: Data) -> Expectation:
+        return Expectation(-((params.at - 1.0) ** 2), jnp.zeros(()))
+
+    def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
+        return Step(params.at + 5.0 * (1.0 - params.at))
+
+
 STARTS = Data(np.linspace(0.0, 0.7, 16)[:, None] * np.ones(4))
 
 
@@ -155,7 +172,7 @@ def test_an_extrapolation_that_fails_costs_e_steps_and_nothing_else(beyond: str)
 
 @pytest.mark.parametrize("limit", range(1, 13))
 def test_the_iteration_limit_ends_no_lane_where_it_landed(limit: int) -> None:
-    """What a lane reports when the limit comes is no lower than it was, and its log-likelihood that of its parameters."""
+    """What a lane reports when the limit comes is no lower than its start, and the objective that of its parameters."""
     found = emjax.fit_many(
         HELD, STARTS, 0, restarts=1, certificate=False, stop=Stop(max_iterations=limit), acceleration="squarem"
     )
@@ -199,6 +216,33 @@ def test_models_with_guarded_steps() -> None:
     plain, found = run(), run(acceleration="squarem")
     assert list(found.status) == list(plain.status) == [Status.CONVERGED] * 3
     np.testing.assert_allclose(found.objective, plain.objective, rtol=0, atol=1e-6)
+
+
+class GuardedCliff(Cliff):
+    monotone = False
+
+
+def test_the_guard_knows_no_point_that_failed() -> None:
+    """What it holds as the best so far is never a point landed on: here a collapsed one with a high objective."""
+    model = GuardedCliff("degenerate")
+    found = emjax.fit_many(model, STARTS, 0, restarts=1, certificate=False, threads=1, acceleration="squarem")
+    assert np.all(found.status == Status.CONVERGED)
+    assert np.all(found.params.at <= 1.0)
+    assert np.all(found.objective > -1e-6)
+
+
+@pytest.mark.parametrize("model", [HELD, GuardedCliff("held"), GuardedCliff("worse"), Cliff("nan"), Plunge()])
+def test_the_cycle_knows_where_the_lane_is(model: emjax.Model) -> None:
+    """Also after a step that was halved, or an extrapolation that was taken back."""
+    with jax.enable_x64(True):
+        params = Step(jnp.asarray(0.0))
+        lane = em.begin(model, params, 1e-6, STARTS, jnp.float64, "squarem")
+        tick = jax.jit(partial(em.tick, model, emjax.Degeneracy(), jnp.int32(100), acceleration="squarem"))
+        for _ in range(60):
+            lane = tick(STARTS, lane)
+            here = np.asarray(lane.cycle.here)[0]
+            assert np.isnan(here) or here == lane.params.at or lane.status != Status.RUNNING
+        assert lane.status == Status.CONVERGED
 
 
 # --- together with the other settings, and in any company
