@@ -99,8 +99,8 @@ DIRECTIONS = Directions()
 
 @pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8])
 def test_the_stop_knows_the_slowest_direction(tol: float) -> None:
-    """From 256 starts, of which plain EM leaves an eighth or more short: where the slow part of the gap is small, single
-    maps show the fast ones alone."""
+    """From 256 starts, of which plain EM leaves an eighth or more short: where the slow part of the gap is small,
+    single maps show the fast ones alone."""
     starts = 10.0 ** np.random.default_rng(0).uniform(-2, 2, (256, 3)) * np.array([1.0, 3.0, 9.0])
     run = partial(emjax.fit_many, DIRECTIONS, Data(starts), 0, restarts=1, certificate=False, threads=1)
     found, plain = run(stop=Stop(tol=tol), acceleration="squarem"), run(stop=Stop(tol=tol))
@@ -116,7 +116,7 @@ def test_the_stop_knows_the_slowest_direction(tol: float) -> None:
 
 
 class Cliff(emjax.Model):
-    """Steps of constant length to 0.9, then EM to the maximum at 1: extrapolations land beyond, where `beyond` waits."""
+    """Constant steps to 0.9, then EM to the maximum at 1; extrapolations land beyond, where `beyond` waits."""
 
     def __init__(self, beyond: str) -> None:
         self.beyond = beyond
@@ -167,7 +167,7 @@ def test_an_extrapolation_that_fails_costs_e_steps_and_nothing_else(beyond: str)
     assert np.all(found.params.at <= 1.0)
     assert np.all(found.objective > -1e-6)
     assert not np.any(found.flags & ~int(Flag.NOISE_FLOOR))
-    assert np.all(found.iterations < 2 * plain.iterations)
+    assert found.iterations.sum() < plain.iterations.sum()
 
 
 @pytest.mark.parametrize("limit", range(1, 13))
@@ -239,9 +239,11 @@ def test_the_cycle_knows_where_the_lane_is(model: emjax.Model) -> None:
         lane = em.begin(model, params, 1e-6, STARTS, jnp.float64, "squarem")
         tick = jax.jit(partial(em.tick, model, emjax.Degeneracy(), jnp.int32(100), acceleration="squarem"))
         for _ in range(60):
-            lane = tick(STARTS, lane)
+            before, lane = lane.cycle, tick(STARTS, lane)
             here = np.asarray(lane.cycle.here)[0]
             assert np.isnan(here) or here == lane.params.at or lane.status != Status.RUNNING
+            failed = before.phase == acceleration.LANDED and lane.cycle.phase == acceleration.CHAIN
+            assert not failed or lane.cycle.longest <= before.step / 2.0
         assert lane.status == Status.CONVERGED
 
 
