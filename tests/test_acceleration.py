@@ -167,7 +167,7 @@ def test_an_extrapolation_that_fails_costs_e_steps_and_nothing_else(beyond: str)
     assert np.all(found.params.at <= 1.0)
     assert np.all(found.objective > -1e-6)
     assert not np.any(found.flags & ~int(Flag.NOISE_FLOOR))
-    assert np.all(found.iterations < 2 * plain.iterations)
+    assert found.iterations.sum() < plain.iterations.sum()
 
 
 @pytest.mark.parametrize("limit", range(1, 13))
@@ -239,9 +239,11 @@ def test_the_cycle_knows_where_the_lane_is(model: emjax.Model) -> None:
         lane = em.begin(model, params, 1e-6, STARTS, jnp.float64, "squarem")
         tick = jax.jit(partial(em.tick, model, emjax.Degeneracy(), jnp.int32(100), acceleration="squarem"))
         for _ in range(60):
-            lane = tick(STARTS, lane)
+            before, lane = lane.cycle, tick(STARTS, lane)
             here = np.asarray(lane.cycle.here)[0]
             assert np.isnan(here) or here == lane.params.at or lane.status != Status.RUNNING
+            failed = before.phase == acceleration.LANDED and lane.cycle.phase == acceleration.CHAIN
+            assert not failed or lane.cycle.longest <= before.step / 2.0
         assert lane.status == Status.CONVERGED
 
 

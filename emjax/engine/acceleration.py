@@ -6,7 +6,8 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 1. two maps a cycle: the point landed on starts the next cycle, with no third map in between;
 2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
    (the package's objfn.inc); where the next map has not won it back, the lane returns to the plain u2 that was kept;
-3. the longest step is a trust region: a quarter of one that failed, up to four times one that held;
+3. the longest step is a trust region: after one that failed its half, or twice its root where that is shorter (the
+   first ones may be absurdly long); up to four times one that held;
 4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions.
 """
 
@@ -24,7 +25,7 @@ from emjax.engine import stopping
 
 METHODS = (None, "squarem")
 SHORTEST = 1.2  # an alpha worth a step; 1 is the plain EM point
-RESCALE = 4.0  # the longest step shrinks and grows by this
+GROWTH = 4.0  # the longest step, over one that held
 MOST_LOST = 1.0  # nats that landing may lose
 MEMORY = 0.95  # how much of the slowest rate seen is kept from one estimate to the next
 CHAIN, LANDED, TRIAL = 0, 1, 2  # a plain EM point; one landed on; the EM point after it
@@ -126,7 +127,8 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     params = select(move.failed, cycle.fallback, select(goes, move.params, params))
     here = jnp.where(move.failed, cycle.plain, jnp.where(goes, move.point, jnp.where(fell, jnp.nan, move.free)))
     before = jnp.where(move.failed, cycle.base, jnp.where(fell, jnp.nan, cycle.here))
-    longest = jnp.where(cycle.phase == TRIAL, jnp.maximum(cycle.longest, RESCALE * cycle.step), cycle.longest)
+    shorter = jnp.minimum(2.0 * jnp.sqrt(cycle.step), 0.5 * cycle.step)
+    longest = jnp.where(cycle.phase == TRIAL, jnp.maximum(cycle.longest, GROWTH * cycle.step), cycle.longest)
     following = Cycle(
         before=before,
         here=here,
@@ -136,7 +138,7 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
         reference=jnp.where(goes, objective, cycle.reference),
         phase=jnp.where(goes, LANDED, jnp.where(landed & ~move.failed, TRIAL, CHAIN)).astype(jnp.int32),
         step=jnp.where(goes, move.step, cycle.step),
-        longest=jnp.where(move.failed, cycle.step / RESCALE, longest),
+        longest=jnp.where(move.failed, shorter, longest),
         slowest=move.slowest,
     )
     old = lane.progress
