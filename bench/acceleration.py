@@ -138,7 +138,8 @@ def table(outcomes: Iterator[Outcome], tol: float) -> Iterator[tuple[Outcome | N
     """The Markdown table, line by line, with what each line is about."""
     yield (
         None,
-        "| case | EM maps, mean | median | SQUAREM's maps, mean | median | ratio of means | EM short, % | SQUAREM short, "
+        "| case | EM maps, mean | median | SQUAREM's maps, mean | median | ratio of means | EM short, % "
+        "| SQUAREM short, "
         "% | up | down | EM collapsed | SQUAREM collapsed | EM's time over SQUAREM's | time per lane-step, ratio |",
     )
     yield None, "|---" + "|---:" * 13 + "|"
@@ -163,9 +164,10 @@ def verdict(found: list[Outcome], tol: float) -> str:
     no_worse = down - up <= 2 * np.sqrt(up + down) and worse - before <= 2 * np.sqrt(worse + before)
     good = no_worse and short[1] <= short[0] and len(faster) == len(found)
     return (
-        f"Slow cases (mean of plain EM >= {SLOW} maps) with at most 1/{MUST:g} of the maps: {len(reached)} of {len(slow)}. "
-        f"Faster by the clock: {len(faster)} of {len(found)} cases. Of {lanes} lanes {up} ended at a better and {down} at "
-        f"a worse optimum; short of theirs by more than tol: EM {short[0]}, SQUAREM {short[1]}; collapsed: EM {before}, "
+        f"Slow cases (mean of plain EM >= {SLOW} maps) with at most 1/{MUST:g} of the maps: {len(reached)} of "
+        f"{len(slow)}. Faster by the clock: {len(faster)} of {len(found)} cases. Of {lanes} lanes {up} ended at "
+        f"a better and {down} at a worse optimum; short of theirs by more than tol: EM {short[0]}, SQUAREM {short[1]}; "
+        f"collapsed: EM {before}, "
         f"SQUAREM {worse}.\nVerdict: {'SQUAREM should be' if good else 'plain EM should stay'} the default."
     )
 
