@@ -106,7 +106,7 @@ def vmapped_loop(model: Any, lanes: Lanes, limit: Any) -> Any:
         lane = lax.while_loop(
             lambda lane: lane.status == emjax.Status.RUNNING,
             lambda lane: em.tick(model, rules, limit, data, lane),
-            em.begin(model, start, tol, tol.dtype),
+            em.begin(model, start, tol, data, tol.dtype),
         )
         return lane.log_likelihood, lane.status, lane.iterations
 
@@ -161,9 +161,10 @@ def measure(problem: Problem, dtype: str, device: Any, quick: bool) -> str:
     limit = np.int32(10_000)
 
     def engine(count: int) -> Any:
+        begun = scheduler.begin_lanes(problem.model, lanes.prepared, lanes.starts, lanes.tol)
         return scheduler.run_lanes(
-            problem.model, emjax.Degeneracy(), width, lanes.prepared, lanes.dataset, lanes.starts, lanes.tol,
-            np.int32(count), limit,
+            problem.model, emjax.Degeneracy(), width, lanes.prepared, lanes.dataset, begun, np.int32(count), limit,
+            np.int32(scheduler.NEVER),
         )  # fmt: skip
 
     first = Lanes(lanes.prepared, *(jax.tree.map(lambda leaf: leaf[:few], part) for part in lanes[1:]))
