@@ -91,27 +91,24 @@ def solve_positive(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _solve_unrolled(a: list[list[jax.Array]], b: list[jax.Array]) -> jax.Array:
-    """By a = L D L' with unit lower-triangular L: no square root.
-
-    Divisions, not products with a reciprocal: where the compiler may reorder products, those could overflow.
-    """
+    """By a = L D L' with unit lower-triangular L: no square root, one division a pivot."""
     size, dtype = len(b), b[0].dtype
     floor, tiny = PIVOT_FLOOR * jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
     zero = jnp.zeros((), dtype)
     scaled: list[list[jax.Array]] = []  # L D
     lower: list[list[jax.Array]] = []
-    pivots: list[jax.Array] = []
+    reciprocal: list[jax.Array] = []
     x: list[jax.Array] = []
     for i in range(size):
         scaled.append([])
         for j in range(i):
             scaled[i].append(a[i][j] - sum((scaled[i][k] * lower[j][k] for k in range(j)), zero))
-        lower.append([scaled[i][k] / pivots[k] for k in range(i)])
+        lower.append([scaled[i][k] * reciprocal[k] for k in range(i)])
         pivot = a[i][i] - sum((scaled[i][k] * lower[i][k] for k in range(i)), zero)
-        pivots.append(jnp.maximum(pivot, jnp.maximum(floor * a[i][i], tiny)))
+        reciprocal.append(1.0 / jnp.maximum(pivot, jnp.maximum(floor * a[i][i], tiny)))
         x.append(b[i] - sum((lower[i][k] * x[k] for k in range(i)), zero))
     for i in reversed(range(size)):
-        x[i] = x[i] / pivots[i] - sum((lower[k][i] * x[k] for k in range(i + 1, size)), zero)
+        x[i] = x[i] * reciprocal[i] - sum((lower[k][i] * x[k] for k in range(i + 1, size)), zero)
     return jnp.stack(x, axis=-1)
 
 

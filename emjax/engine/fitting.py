@@ -95,8 +95,7 @@ def fit_many(
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
         finished in float64, without it the estimated gap is reported and nothing is promised.
-    acceleration : "squarem" extrapolates EM's steps (Varadhan & Roland 2008): the same optimum from most starts, in a
-        fraction of the E-steps where EM is slow; None is EM itself.
+    acceleration : None, or "squarem" to extrapolate EM's steps (Varadhan & Roland 2008) where EM is slow.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
@@ -110,8 +109,7 @@ def fit_many(
 
     Returns `Fits`.
     """
-    _check_arguments(model, stop, degeneracy, polish, certificate, chunk, threads)
-    check_acceleration(acceleration)
+    _check_arguments(model, stop, degeneracy, polish, acceleration, certificate, chunk, threads)
     root = keys.root_key(key)
     words = int(root[0]), int(root[1])
     settings = Settings(
@@ -171,10 +169,11 @@ def check_model(model: Any) -> None:
 
 
 def _check_arguments(
-    model: Any, stop: Any, degeneracy: Any, polish: Any, certificate: Any, chunk: Any, threads: Any
+    model: Any, stop: Any, degeneracy: Any, polish: Any, acceleration: Any, certificate: Any, chunk: Any, threads: Any
 ) -> None:
     """What is of the wrong kind altogether: `DataError`."""
     check_model(model)
+    check_acceleration(acceleration)
     if not isinstance(stop, Stop):
         raise DataError(f"stop={stop!r}: give Stop(tol=..., max_iterations=...).")
     if not isinstance(degeneracy, Degeneracy):
