@@ -90,7 +90,7 @@ def regressions(n_datasets: int, seed: int = 0, n: int = 300) -> Problem:
         "scale": np.repeat(scale[:, None], 2, axis=1),
     }
     model = emjax.Mixture(emjax.LinearRegression(), 2)
-    return _with_responsibilities(Problem("regressions", model, y, x[..., None], start, y))
+    return with_responsibilities(Problem("regressions", model, y, x[..., None], start, y))
 
 
 def gaussians(n_datasets: int, seed: int = 0, n: int = 400) -> Problem:
@@ -118,10 +118,10 @@ def gaussians(n_datasets: int, seed: int = 0, n: int = 400) -> Problem:
         "means": centres,
         "covariances": np.repeat(pooled[:, None], 3, axis=1),
     }
-    return _with_responsibilities(Problem("gaussians", emjax.Mixture(emjax.Gaussian("full"), 3), y, None, start, y))
+    return with_responsibilities(Problem("gaussians", emjax.Mixture(emjax.Gaussian("full"), 3), y, None, start, y))
 
 
-def _with_responsibilities(problem: Problem) -> Problem:
+def with_responsibilities(problem: Problem) -> Problem:
     """The E-step at the start, in plain NumPy."""
     start = problem.start
     if problem.x is None:

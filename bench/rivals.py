@@ -60,7 +60,7 @@ def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
 
 COLUMNS = (
     "rival", "datasets", "its fits/s", "emjax fits/s", "times faster", "must", "an iteration", "both on one core",
-    "rival on two cores", "mean iterations, emjax / rival",
+    "against two cores", "mean iterations, emjax / rival",
     "rival short of the optimum: median, max (nats)", "largest difference (nats)",
     "elsewhere: above, below", "no fit",
 )  # fmt: skip

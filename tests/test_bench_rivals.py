@@ -37,6 +37,10 @@ def density(problem: Problem, arrays: dict[str, np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("name", ["regressions", "gaussians"])
 def test_starts_and_likelihoods_are_those_of_the_definition(small: dict[str, Problem], name: str) -> None:
     problem = small[name]
+    own = {"scale": problem.start.get("scale"), "covariances": problem.start.get("covariances")}
+    spread = {key: value * np.resize([1.0, 2.0, 3.0], value.shape[1]).reshape(-1, *[1] * (value.ndim - 2))
+              for key, value in own.items() if value is not None}  # fmt: skip
+    problem = problems.with_responsibilities(problem._replace(start={**problem.start, **spread}))
     joint = density(problem, problem.start)
     np.testing.assert_allclose(problem.responsibilities, joint / joint.sum(2, keepdims=True), rtol=1e-9, atol=1e-12)
     found = problems.log_likelihood(problem, problem.start)
