@@ -151,4 +151,6 @@ def test_the_gpu_benchmark_runs() -> None:
     assert len({len(line) for line in lines}) == 1
     for line in lines[2:]:
         assert line[5].strip() == "100.00 %"
-        assert float(line[12]) < (0.1 if line[1].strip() == "float32" else 1e-5)
+        single = line[1].strip() == "float32"
+        assert float(line[12]) < (0.1 if single else 1e-5)
+        assert int(line[13]) <= (3 if single else 0)  # of 128: float32's rounding may lead elsewhere

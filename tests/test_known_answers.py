@@ -1,4 +1,4 @@
-"""Known answers: every reference fit by other software, fitted here from random starts at tol 1e-10.
+"""Known answers: every reference fit by other software, fitted here from random starts at tol 1e-11.
 
 Cases of one shape are fitted together, shorter data padded with rows of weight 0, so that a shape is compiled once.
 """
@@ -30,7 +30,7 @@ MORE_RESTARTS = {
     "gmm_thyroid-K2-EEE": 192,
     "gmm_thyroid-K3-EEE": 192,
 }
-STOP = emjax.Stop(tol=1e-10)
+STOP = emjax.Stop(tol=1e-11)
 LOG_LIKELIHOOD = 1e-6  # nats: how far below the reference a fit may end, and how far above is the same optimum
 PARAMETERS = 1e-4  # relative
 

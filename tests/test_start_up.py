@@ -59,14 +59,23 @@ def _first_fit(*arguments: str) -> list[str]:
 @pytest.mark.slow
 def test_a_first_fit_compiles_each_stage_once_and_nothing_else(tmp_path: Path) -> None:
     """No small program of a stray operation, none twice, none in vain; and all of them come from a warm cache."""
-    stages = ["jit(curvature)", "jit(prepare)", "jit(random_starts)", "jit(run_lanes)", "jit(to_user)"]
+    stages = [
+        "jit(begin_lanes)",
+        "jit(curvature)",
+        "jit(prepare)",
+        "jit(random_starts)",
+        "jit(run_lanes)",
+        "jit(to_user)",
+    ]
     folder = tmp_path / "cache"
     cold = _first_fit(str(folder))
     assert cold[1:] == ["0", *stages]
     warm = _first_fit(str(folder))
-    assert warm == [cold[0], str(len(stages)), *stages]
+    assert [warm[0], *warm[2:]] == [cold[0], *stages]
+    kept = int(warm[1])  # begin_lanes may be compiled in less time than is worth a file
+    assert kept in (len(stages) - 1, len(stages))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert len(list(folder.glob("*-cache"))) == len(stages)
+    assert len(list(folder.glob("*-cache"))) == kept
 
 
 def test_threads_wait_for_one_compile() -> None:
