@@ -4,6 +4,7 @@ from emjax.base.priors import Dirichlet as Dirichlet
 from emjax.base.priors import NormalInverseGamma as NormalInverseGamma
 from emjax.base.priors import NormalInverseWishart as NormalInverseWishart
 from emjax.base.protocols import Family as Family
+from emjax.base.protocols import FamilyDefaults as FamilyDefaults
 from emjax.base.protocols import Latent as Latent
 from emjax.base.protocols import Model as Model
 from emjax.base.records import Data as Data
@@ -34,8 +35,9 @@ from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
+from emjax.models.composed import MixtureParams as MixtureParams
 from emjax.models.mixture import Mixture as Mixture
-from emjax.models.mixture import MixtureParams as MixtureParams
 
 __version__ = "0.1.0"

@@ -12,6 +12,19 @@ from emjax.base.settings import Degeneracy
 from emjax.base.status import Flag, Problem
 
 
+class FamilyDefaults:
+    """What most families have in common; a family inherits it and overrides what differs."""
+
+    @property
+    def monotone(self) -> bool:
+        """The M-step never lowers the objective."""
+        return True
+
+    def boundary(self: Any, params: Params, prepared: Any) -> Array:
+        """All in the interior."""
+        return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)
+
+
 @runtime_checkable
 class Family(Protocol):
     """p(y | x, component k) for all K components at once.
@@ -19,13 +32,21 @@ class Family(Protocol):
     `prepared` is what `prepare` returned: finite everywhere, centred and scaled. `params` are in prepared units except
     where a method says otherwise. `resp` are weighted responsibilities, (K, n).
 
-    blocks : the NamedTuple class of the parameters, whose field names `fixed=` uses.
+    blocks : the NamedTuple class of the parameters, whose field names `fixed=` uses. monotone : as in `Model`.
     """
 
     blocks: ClassVar[Any]
 
+    @property
+    def monotone(self) -> bool:
+        """False where the M-step may lower the objective; the engine then guards it."""
+        ...
+
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:
-        """Once per dataset, traced: the prepared record and `Problem` bits. `data.weight` has one entry a row."""
+        """Once per dataset, traced: the prepared record, which has a field `fixed`, and `Problem` bits.
+
+        `data.weight` has one entry a row; `data.observed`, where given, one a row too, and missing cells of y are NaN.
+        """
         ...
 
     def initial(self, prepared: Any, resp: Array, spread: Array) -> Params:
@@ -80,6 +101,10 @@ class Family(Protocol):
         """Parameters in prepared units."""
         ...
 
+    def boundary(self, params: Params, prepared: Any) -> Array:
+        """As `Model.boundary`, for the coordinates of the family."""
+        ...
+
     def component_of_free(self, prepared: Any, n_components: int) -> tuple[int, ...]:
         """For each free coordinate the component it belongs to, -1 where it is shared."""
         ...
@@ -99,30 +124,65 @@ class Family(Protocol):
 
 @runtime_checkable
 class Latent(Protocol):
-    """The structure over components."""
+    """The structure over components. `log_prob` (K, n) and responsibilities (K, n) are those of the rows.
 
-    def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:
-        """The prepared record and `Problem` bits."""
+    Starts are made of nodes, U of them, the pieces that may each be given to a component: units in a mixture, rows in
+    a Markov chain.
+
+    blocks : the NamedTuple class of the parameters, whose field names `fixed=` uses. prior_names : what `prior=` may
+    name. monotone : as in `Model`.
+    """
+
+    blocks: ClassVar[Any]
+    prior_names: ClassVar[tuple[str, ...]]
+
+    @property
+    def monotone(self) -> bool:
+        """False where the M-step may lower the objective."""
         ...
 
-    def initial(self, prepared: Any, resp: Array) -> Params:
-        """Parameters at weighted responsibilities (K, U)."""
+    def check(self, data: Data) -> None:
+        """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
+        ...
+
+    def check_params(self, params: Params, exact: float = 1e-6) -> None:
+        """On the host: values outside the parameter space raise `DataError`; blocks may be None."""
+        ...
+
+    def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[Any, Array]:
+        """The prepared record, which has a field `fixed`, and `Problem` bits. prior : by name, of `prior_names`."""
         ...
 
     def infer(self, params: Params, log_prob: Array, prepared: Any) -> Posterior:
-        """Log-likelihood (weighted), responsibilities (K, U) times the units' weights, expected statistics."""
+        """Log-likelihood (weighted), responsibilities (K, n) times the units' weights, expected statistics."""
         ...
 
     def probabilities(self, params: Params, log_prob: Array, prepared: Any) -> Array:
-        """Posterior probabilities of the components of each unit, (K, U)."""
+        """Posterior probabilities of the components of each row, (K, n)."""
         ...
 
     def decode(self, params: Params, log_prob: Array, prepared: Any) -> Array:
-        """Most probable component of each unit, (U,)."""
+        """Most probable component of each row, or path, (n,)."""
         ...
 
     def maximize(self, statistics: Any, params: Params, prepared: Any) -> Params:
         """The M-step."""
+        ...
+
+    def node_weight(self, prepared: Any) -> Array:
+        """Weight of each node, (U,), bool or floating."""
+        ...
+
+    def gather(self, log_prob: Array, prepared: Any) -> Array:
+        """Log densities of the rows, (K, n), as those of the nodes, (K, U)."""
+        ...
+
+    def spread(self, resp: Array, prepared: Any) -> Array:
+        """Responsibilities of the nodes, (K, U), as those of the rows, (K, n)."""
+        ...
+
+    def initial(self, prepared: Any, resp: Array) -> Params:
+        """Parameters at weighted responsibilities of the nodes, (K, U)."""
         ...
 
     def log_prior(self, params: Params, prepared: Any) -> Array:
@@ -137,8 +197,24 @@ class Latent(Protocol):
         """Component k of the result is component permutation[k] of `params`."""
         ...
 
-    def from_user(self, params: Params) -> Params:
-        """Parameters that satisfy their constraints exactly."""
+    def order(self, params: Params, prepared: Any) -> Array:
+        """The permutation of the labels that suits `to_free` near a boundary, (K,)."""
+        ...
+
+    def empty(self, params: Params, prepared: Any) -> Array:
+        """Components that have died out, (K,) bool."""
+        ...
+
+    def boundary(self, params: Params, prepared: Any) -> Array:
+        """As `Model.boundary`, for the coordinates of the latent structure."""
+        ...
+
+    def to_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in the user's units."""
+        ...
+
+    def from_user(self, params: Params, prepared: Any) -> Params:
+        """Parameters in prepared units that satisfy their constraints exactly."""
         ...
 
     def n_free(self, prepared: Any, n_components: int) -> int:
@@ -149,8 +225,12 @@ class Latent(Protocol):
         """Unconstrained coordinates."""
         ...
 
-    def from_free(self, free: Array, prepared: Any) -> Params:
+    def from_free(self, free: Array, prepared: Any, n_components: int) -> Params:
         """The inverse of `to_free`."""
+        ...
+
+    def sample(self, key: Array, params: Params, data: Data) -> Array:
+        """The component of each row, (n,), drawn with user's parameters."""
         ...
 
 

@@ -68,6 +68,11 @@ class Problem(IntFlag):
     CONSTANT_RESPONSE = 32
     CONSTANT_COVARIATE = 64
     COLLINEAR = 128
+    NOT_A_COUNT = 256
+    ABOVE_TRIALS = 512
+    NOT_POSITIVE = 1024
+    UNKNOWN_LEVEL = 2048
+    NOTHING_OBSERVED = 4096
 
     def describe(self) -> str:
         """One sentence: every reason with its remedy; empty when there is none."""
@@ -84,6 +89,11 @@ _PROBLEMS = {
     Problem.CONSTANT_RESPONSE: "the response is constant, or has a constant column: drop it",
     Problem.CONSTANT_COVARIATE: "a covariate is constant: drop it, the intercept already carries it",
     Problem.COLLINEAR: "columns are linearly dependent: drop one of them",
+    Problem.NOT_A_COUNT: "a response that must be a count is negative or not a whole number: drop or correct it",
+    Problem.ABOVE_TRIALS: "more successes than trials, or trials that are no whole number of 1 or more: correct them",
+    Problem.NOT_POSITIVE: "a response that must be positive is 0 or negative: drop or correct it",
+    Problem.UNKNOWN_LEVEL: "a level is not one of 0, 1, ..., levels - 1: recode it",
+    Problem.NOTHING_OBSERVED: "a column, a unit or a sequence has no observed value: drop it",
 }
 
 

@@ -13,6 +13,7 @@ from emjax.base import covariances as covariance_forms
 from emjax.base import design, numerics, priors
 from emjax.base.covariances import CovarianceForm
 from emjax.base.priors import NormalInverseWishart
+from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
@@ -50,7 +51,7 @@ class GaussianData(NamedTuple):
 
 @register
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(FamilyDefaults):
     """Family of multivariate Gaussians.
 
     covariance : "full", "diagonal", "spherical", "tied", "tied-diagonal", "tied-spherical", or mclust's letters VVV,

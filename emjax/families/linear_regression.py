@@ -12,6 +12,7 @@ import numpy as np
 from emjax.base import design, numerics, priors
 from emjax.base.design import Design
 from emjax.base.priors import NormalInverseGamma
+from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
@@ -50,7 +51,7 @@ class LinearRegressionData(NamedTuple):
 
 @register
 @dataclass(frozen=True)
-class LinearRegression:
+class LinearRegression(FamilyDefaults):
     """Family of Gaussian linear regressions.
 
     intercept : put a column of ones first. scale : "component" or "common".

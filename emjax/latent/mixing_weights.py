@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from emjax.base import bayes, coordinates, priors
+from emjax.base import bayes, coordinates, priors, units
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
-from emjax.base.status import Flag, Problem
+from emjax.base.status import DataError, Flag
 
 AT_ZERO = 1e-8  # a probability this close to 0 or 1 is on the boundary
 
@@ -25,53 +26,73 @@ class WeightsParams(NamedTuple):
 
 
 class WeightsData(NamedTuple):
-    """weight (U,) of each unit, bool where all are 0 or 1; prior and fixed weights, or None."""
+    """weight (U,) of each unit, bool where all are 0 or 1; unit (n,) or None; prior and fixed weights, or None."""
 
     weight: Array
+    unit: Array | None
     prior: Any
     fixed: Any
 
 
+@register
 @dataclass(frozen=True)
 class MixingWeights:
     """The latent structure of a finite mixture."""
 
-    params = WeightsParams
+    blocks: ClassVar[Any] = WeightsParams
+    prior_names: ClassVar[tuple[str, ...]] = ("weights",)
 
-    def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[WeightsData, Array]:
+    @property
+    def monotone(self) -> bool:
+        """The M-step is exact."""
+        return True
+
+    def check(self, data: Data) -> None:
+        """Covariates of the weights have no place here."""
+        if data.z is not None:
+            raise DataError("Constant weights have no use for z: leave it out of Data.")
+
+    def check_params(self, params: WeightsParams, exact: float = 1e-6) -> None:
+        """Weights, any leading axes, that are not probabilities raise `DataError`; None passes."""
+        if params.weights is None:
+            return
+        weights = np.asarray(params.weights, np.float64)
+        if not np.all(np.isfinite(weights) & (weights >= 0)) or not np.all(np.sum(weights, axis=-1) > 0):
+            raise DataError(f"mixing weights {weights.tolist()} must be finite, not negative, and not all 0.")
+        if np.max(np.abs(np.sum(weights, axis=-1) - 1.0)) > exact:
+            raise DataError(f"mixing weights {weights.tolist()} must sum to 1.")
+
+    def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[WeightsData, Array]:
         """Unit weights, checked; negative, NaN or infinite ones become 0 and a problem bit."""
-        weight = jnp.asarray(data.weight)
+        weight, problem = units.weights(data)
         dtype = data.y.dtype
-        problem = jnp.int32(Problem.NONE)
-        if weight.dtype != jnp.bool_:
-            bad = ~(jnp.isfinite(weight) & (weight >= 0))
-            overflow = ~jnp.isfinite(jnp.sum(jnp.where(bad, 0.0, weight)))
-            problem |= jnp.where(jnp.any(bad) | overflow, Problem.WEIGHT_INVALID, 0)
-            weight = jnp.where(bad, 0.0, weight).astype(dtype)
-        problem |= jnp.where(jnp.any(weight.astype(bool)), 0, Problem.NO_WEIGHT)
-        if prior is not None:
-            concentration = jnp.broadcast_to(jnp.asarray(prior.concentration, dtype), (n_components,))
-            prior = Dirichlet(concentration)
+        of_weights = prior.get("weights")
+        if of_weights is not None:
+            concentration = jnp.broadcast_to(jnp.asarray(of_weights.concentration, dtype), (n_components,))
+            of_weights = Dirichlet(concentration)
         if fixed is not None:
             fixed = WeightsParams(jnp.asarray(fixed.weights, dtype))
-        return WeightsData(weight, prior, fixed), problem
+        return WeightsData(weight, data.unit, of_weights, fixed), problem
+
+    # --- the E- and M-step ------------------------------------------------------------------------------------------
 
     def infer(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Posterior:
-        """Bayes' rule per unit; log_prob (K, U)."""
-        return Posterior(*bayes.responsibilities(self._joint(params, log_prob), prepared.weight))
+        """Bayes' rule per unit; log_prob (K, n)."""
+        log_likelihood, resp, counts = bayes.responsibilities(self._joint(params, log_prob, prepared), prepared.weight)
+        return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), counts)
 
     def probabilities(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
-        """Posterior probabilities of the components of each unit, (K, U)."""
-        return jax.nn.softmax(self._joint(params, log_prob), axis=0)
-
-    @staticmethod
-    def _joint(params: WeightsParams, log_prob: Array) -> Array:
-        # Normalised here: float32 weights cast to float64 sum to 1 + 1e-8, which n rows turn into a false gain.
-        return jnp.log(params.weights / jnp.sum(params.weights))[:, None] + log_prob
+        """Posterior probabilities of the components of each row, (K, n)."""
+        return units.of_rows(jax.nn.softmax(self._joint(params, log_prob, prepared), axis=0), prepared.unit)
 
     def decode(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
-        """Most probable component of each unit, (U,)."""
-        return jnp.argmax(self._joint(params, log_prob), axis=0)
+        """Most probable component of each row, (n,)."""
+        return units.of_rows(jnp.argmax(self._joint(params, log_prob, prepared), axis=0), prepared.unit)
+
+    def _joint(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
+        # Normalised here: float32 weights cast to float64 sum to 1 + 1e-8, which n rows turn into a false gain.
+        log_weights = jnp.log(params.weights / jnp.sum(params.weights))
+        return log_weights[:, None] + self.gather(log_prob, prepared)
 
     def maximize(self, statistics: Array, params: WeightsParams, prepared: WeightsData) -> WeightsParams:
         """Share of the expected counts; with a Dirichlet prior, its pseudo-counts added."""
@@ -81,6 +102,20 @@ class MixingWeights:
             statistics = statistics + (prepared.prior.concentration - 1.0)
         return WeightsParams(statistics / jnp.maximum(jnp.sum(statistics), jnp.finfo(statistics.dtype).tiny))
 
+    # --- what start strategies are made of --------------------------------------------------------------------------
+
+    def node_weight(self, prepared: WeightsData) -> Array:
+        """Weight of each unit, (U,)."""
+        return prepared.weight
+
+    def gather(self, log_prob: Array, prepared: WeightsData) -> Array:
+        """Log densities of the rows, (K, n), as those of the units, (K, U)."""
+        return units.sums(log_prob, prepared.unit, prepared.weight.shape[0])
+
+    def spread(self, resp: Array, prepared: WeightsData) -> Array:
+        """Responsibilities of the units, (K, U), as those of the rows, (K, n)."""
+        return units.of_rows(resp, prepared.unit)
+
     def initial(self, prepared: WeightsData, resp: Array) -> WeightsParams:
         """The M-step at weighted responsibilities (K, U), kept off zero."""
         if prepared.fixed is not None:
@@ -89,6 +124,8 @@ class MixingWeights:
         share = counts / jnp.maximum(jnp.sum(counts), jnp.finfo(counts.dtype).tiny)
         n_components = counts.shape[0]
         return WeightsParams(0.9 * share + 0.1 / n_components)
+
+    # --- what the engine watches ------------------------------------------------------------------------------------
 
     def log_prior(self, params: WeightsParams, prepared: WeightsData) -> Array:
         """Dirichlet log density in the weights, nats."""
@@ -101,13 +138,40 @@ class MixingWeights:
         at_zero = jnp.any(params.weights < AT_ZERO)
         return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))
 
-    def from_user(self, params: WeightsParams) -> WeightsParams:
-        """Weights that sum to one."""
-        return WeightsParams(params.weights / jnp.sum(params.weights))
-
     def relabel(self, params: WeightsParams, permutation: Array) -> WeightsParams:
         """Component k of the result is component permutation[k] of `params`."""
         return WeightsParams(params.weights[permutation])
+
+    def order(self, params: WeightsParams, prepared: WeightsData) -> Array:
+        """Ascending weights: the softmax baseline, the last, is then never at zero.
+
+        The labels as they are where they mean something: with a Dirichlet prior whose concentrations differ.
+        """
+        order = jnp.argsort(params.weights)
+        if prepared.prior is None:
+            return order
+        concentration = prepared.prior.concentration
+        return jnp.where(jnp.all(concentration == concentration[0]), order, jnp.arange(order.shape[0]))
+
+    def empty(self, params: WeightsParams, prepared: WeightsData) -> Array:
+        """Components that have died out, (K,) bool: nothing of their own is identified."""
+        return params.weights < AT_ZERO
+
+    def boundary(self, params: WeightsParams, prepared: WeightsData) -> Array:
+        """As `Model.boundary`, of the latent structure's own free coordinates."""
+        if prepared.fixed is not None:
+            return jnp.zeros(0, jnp.int32)
+        return (params.weights[:-1] < AT_ZERO).astype(jnp.int32)
+
+    # --- coordinates, units -----------------------------------------------------------------------------------------
+
+    def to_user(self, params: WeightsParams, prepared: WeightsData) -> WeightsParams:
+        """The same: weights have no units."""
+        return params
+
+    def from_user(self, params: WeightsParams, prepared: WeightsData) -> WeightsParams:
+        """Weights that sum to one."""
+        return WeightsParams(params.weights / jnp.sum(params.weights))
 
     def n_free(self, prepared: WeightsData, n_components: int) -> int:
         """K - 1, or 0 where the weights are fixed."""
@@ -119,6 +183,11 @@ class MixingWeights:
             return jnp.zeros(0, params.weights.dtype)
         return coordinates.simplex_to_free(params.weights)
 
-    def from_free(self, free: Array, prepared: WeightsData) -> WeightsParams:
+    def from_free(self, free: Array, prepared: WeightsData, n_components: int) -> WeightsParams:
         """The inverse of `to_free`."""
         return prepared.fixed if prepared.fixed is not None else WeightsParams(coordinates.simplex_from_free(free))
+
+    def sample(self, key: Array, params: WeightsParams, data: Data) -> Array:
+        """The component of each row, (n,), drawn with user's parameters; the rows of a unit share theirs."""
+        labels = jax.random.categorical(key, jnp.log(params.weights), shape=(units.count(data),))
+        return units.of_rows(labels, data.unit)

@@ -1,0 +1,57 @@
+"""Units: the independent pieces of the likelihood, and the rows that belong to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emjax.base.records import Array, Data
+from emjax.base.status import DataError, Problem
+
+
+def count(data: Data) -> int:
+    """Units of a dataset: its rows, or as many as it has weights."""
+    if data.unit is None:
+        return data.y.shape[0]
+    if data.weight is None:
+        raise DataError("Data(unit=...) needs weight (U,), one entry a unit: its length says how many there are.")
+    return data.weight.shape[0]
+
+
+def weights(data: Data) -> tuple[Array, Array]:
+    """Weights (U,), bool where all are 0 or 1, and `Problem` bits: negative, NaN or infinite ones become 0."""
+    weight = jnp.ones(count(data), bool) if data.weight is None else jnp.asarray(data.weight)
+    problem = jnp.int32(Problem.NONE)
+    if weight.dtype != jnp.bool_:
+        bad = ~(jnp.isfinite(weight) & (weight >= 0))
+        overflow = ~jnp.isfinite(jnp.sum(jnp.where(bad, 0.0, weight)))
+        problem |= jnp.where(jnp.any(bad) | overflow, Problem.WEIGHT_INVALID, 0)
+        weight = jnp.where(bad, 0.0, weight).astype(data.y.dtype)
+    return weight, problem | jnp.where(jnp.any(weight.astype(bool)), 0, Problem.NO_WEIGHT)
+
+
+def of_rows(values: Array, unit: Array | None) -> Array:
+    """Values of the units, (..., U), as those of their rows, (..., n)."""
+    return values if unit is None else values[..., unit]
+
+
+def sums(values: Array, unit: Array | None, n_units: int) -> Array:
+    """Sums over the rows of each unit, (K, n) -> (K, U)."""
+    if unit is None:
+        return values
+    return jax.ops.segment_sum(values.T, unit, n_units, indices_are_sorted=True).T
+
+
+def observed_rows(data: Data) -> tuple[Data, Any]:
+    """Data whose missing cells are NaN, and which rows are observed at all, (n,) bool or None.
+
+    `Data.observed` is (n,), or (n, d) a cell.
+    """
+    if data.observed is None:
+        return data, None
+    observed = jnp.asarray(data.observed, bool)
+    if observed.ndim == 1:
+        return data, observed
+    return data._replace(y=jnp.where(observed, data.y, jnp.nan)), jnp.any(observed, axis=1)

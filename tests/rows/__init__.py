@@ -1,0 +1,1 @@
+"""Rows of the contract battery, one file a family or model."""
