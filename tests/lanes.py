@@ -32,7 +32,7 @@ class Case:
     responsibilities)`, `log_prior(params)`, and where `closed` is True `m_step(params, responsibilities)` and
     `em(params, iterations)`, as in tests/oracle/problem.py. many : a larger design to simulate on, weights of 1; its y
     is ignored, and `data` are padded to its size. exact_m_step : whether the M-step maximises Q. exchangeable : whether
-    components may swap labels.
+    components may swap labels. slow : left to the slow tests.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Case:
     exact_m_step: bool = True
     closed: bool = True
     exchangeable: bool = True
+    slow: bool = False
 
 
 def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,10 @@ from tests.cases import CASES
 from tests.lanes import Case
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def marked(case: Case) -> object:
+    return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else [])
+
+
+@pytest.mark.parametrize("case", map(marked, CASES))
 def test_contract(case: Case) -> None:
     battery.hold(case)
