@@ -11,6 +11,6 @@ def marked(case: Case) -> object:
     return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else [])
 
 
-@pytest.mark.parametrize("case", map(marked, CASES))
+@pytest.mark.parametrize("case", [marked(case) for case in CASES])
 def test_contract(case: Case) -> None:
     battery.hold(case)
