@@ -6,7 +6,6 @@ Arrays go to the rivals and come back as a dictionary, component axis second: `w
 
 from __future__ import annotations
 
-import inspect
 import sys
 import time
 from pathlib import Path
@@ -180,8 +179,3 @@ def emjax_run(problem: Problem, **settings: Any) -> Run:
     seconds = time.perf_counter() - began
     params = {"weights": fits.params.latent.weights, **fits.params.family._asdict()}
     return Run(seconds, params, fits.iterations, fits.log_likelihood)
-
-
-def has_setting(name: str) -> bool:
-    """Whether this emjax's `fit_many` takes the setting."""
-    return name in inspect.signature(emjax.fit_many).parameters

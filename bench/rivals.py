@@ -16,7 +16,6 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -100,20 +99,10 @@ def row(found: Comparison) -> list[str]:
     ]
 
 
-def available(settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings as this emjax takes them; None where it does not know one."""
-    if not all(problems.has_setting(name) for name in settings):
-        return None
-    return {name: emjax.Race(**value) if name == "race" else value for name, value in settings.items()}
-
-
 def variants(problem: Problem, rounds: int) -> tuple[dict[str, list[float]], list[list[str]]]:
     """Seconds a dataset of emjax's own settings, in turn, and their lines of the table."""
-    asked = {name: available(settings) for name, settings in VARIANTS.items()}
     runs: dict[str, Callable[[], Run]] = {
-        name: lambda settings=settings: problems.emjax_run(problem, **settings)
-        for name, settings in asked.items()
-        if settings is not None
+        name: lambda settings=settings: problems.emjax_run(problem, **settings) for name, settings in VARIANTS.items()
     }
     ended = {name: run().reported for name, run in runs.items()}  # compiles
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -123,10 +112,6 @@ def variants(problem: Problem, rounds: int) -> tuple[dict[str, list[float]], lis
     plain = {False: next(iter(runs)), True: f"plain EM, best of {RESTARTS}"}
     lines = []
     for name, settings in VARIANTS.items():
-        if name not in runs:
-            missing = ", ".join(s for s in settings if not problems.has_setting(s))
-            lines.append([name, f"not available yet: {missing}", "", ""])
-            continue
         gap = np.asarray(ended[name]) - np.asarray(ended[plain["restarts" in settings]])
         lines.append([
             name,
@@ -139,9 +124,7 @@ def variants(problem: Problem, rounds: int) -> tuple[dict[str, list[float]], lis
 
 def with_both(comparisons: list[Comparison], taken: dict[str, list[float]]) -> list[str]:
     """The claim on acceleration and racing: best of ten starts, for which a rival needs ten times its one start."""
-    both = taken.get(f"acceleration and racing, best of {RESTARTS}")
-    if both is None:
-        return ["Against flexmix and mixtools with acceleration and racing: not available yet."]
+    both = taken[f"acceleration and racing, best of {RESTARTS}"]
     lines = []
     for found in comparisons:
         if found.rival.name in WITH_BOTH:
