@@ -1,7 +1,7 @@
 """The first fit of a fresh process, import and compile included: `python bench/startup.py`.
 
-Every line is the median and range of several processes, the ways taken in turn: nothing compiled before, the stages
-compiled one after another or some ahead in a second thread; and a warm compilation cache.
+Every line is the median and range of several processes, the ways taken in turn: nothing compiled before, and a warm
+compilation cache.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-WAYS = {"cold": 5.0, "cold, nothing ahead": None, "warm cache": 2.5}  # seconds, at most
+WAYS = {"cold": 5.0, "warm cache": 2.5}  # seconds, at most
 
 
 def first_fit(way: str, folder: str) -> None:
@@ -22,7 +22,6 @@ def first_fit(way: str, folder: str) -> None:
     import numpy as np
 
     import emjax
-    from emjax.engine import ahead
 
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
@@ -30,8 +29,6 @@ def first_fit(way: str, folder: str) -> None:
     )
     if way == "warm cache":
         emjax.use_compilation_cache(folder)
-    if way == "cold, nothing ahead":
-        ahead.begin = lambda *_: None
     imported = time.perf_counter()
     rng = np.random.default_rng(1)
     x = rng.uniform(0, 10, 100)
@@ -68,7 +65,7 @@ def main() -> None:
     for way, most in WAYS.items():
         whole, imported, fitted, processor, programs = (statistics.median(column) for column in zip(*taken[way]))
         spread = [row[0] for row in taken[way]]
-        verdict = "" if most is None else f"{most:g}: {'yes' if whole <= most else 'NO'}"
+        verdict = f"{most:g}: {'yes' if whole <= most else 'NO'}"
         print(
             f"| {way} | {whole:.2f} | {min(spread):.2f}-{max(spread):.2f} | {imported:.2f} | {fitted:.2f} "
             f"| {processor:.2f} | {programs:.0f} | {verdict} |"

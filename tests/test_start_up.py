@@ -19,7 +19,6 @@ import emjax
 from emjax import DataError
 from emjax.engine import blocks, programs
 from tests.commands import one_sentence, run
-from tests.promises import LINES, RESTARTS, SEED, base, lines
 
 FIRST_FIT = """
 import os, sys
@@ -100,37 +99,8 @@ def test_threads_wait_for_one_compile() -> None:
     for thread in threads:
         thread.join()
     assert calls == {0: 1, 3: 2}
-    assert program.is_ready(np.int32(5))
-    assert not program.is_ready(np.int64(5))
-    assert not program.is_ready(np.zeros(2, np.int32))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"precision": "float32"}, {"start": "given"}, {"certificate": False}],
-    ids=["float64", "float32", "given start", "no certificate"],
-)
-def test_what_is_compiled_ahead_is_what_is_used(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the background would compile in vain, and nobody would notice."""
-    ahead, used = set(), set()
-    whole = programs.Program.compile
-
-    def watched(program: Any, *arguments: Any) -> None:
-        mine = ahead if threading.current_thread().name == "emjax-compile" else used
-        mine.add((program.__name__, programs._signature(arguments)))
-        whole(program, *arguments)
-
-    monkeypatch.setattr(programs.Program, "compile", watched)
-    monkeypatch.setattr(programs.Program, "is_ready", lambda *_: False)
-    if "start" in settings:
-        settings = {"start": jax.tree.map(lambda a: a[0], base().params)}
-    emjax.fit_many(LINES, lines(), SEED, restarts=1 if "start" in settings else RESTARTS, threads=1, **settings)
-    for thread in threading.enumerate():
-        if thread.name == "emjax-compile":
-            thread.join()
-    expected = {"begin_lanes", "run_lanes"} | (set() if "certificate" in settings else {"curvature"})
-    assert {name for name, _ in ahead} == expected
-    assert ahead <= used
+    program(np.int32(5))
+    assert calls == {0: 1, 3: 2, 5: 1}
 
 
 def test_few_sizes_of_lanes() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.records import Data, Params
 from emjax.base.status import Problem
-from emjax.engine import ahead, blocks, choice, devices, passes, scheduler, stages
+from emjax.engine import blocks, choice, devices, passes, scheduler, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.em import Lane
@@ -24,7 +24,6 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
         data = jax.device_put(
             chunk.data if shared else _repeated(chunk.data)
         )  # jnp.asarray would compile a small program a shape
-        ahead.begin(plan, chunk, data)
         prepared, problems = stages.prepare(plan.model, plan.width, data, chunk.prior, chunk.fixed, count)
         problems = np.asarray(problems)[: chunk.count]
         counter = Counter()

@@ -14,7 +14,7 @@ import numpy as np
 
 from emjax.engine import devices
 
-ARRAYS = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
+ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
 class Program:
@@ -34,16 +34,8 @@ class Program:
         self.compile(*arguments)
         return self._function(*arguments)
 
-    def shapes(self, *arguments: Any) -> Any:
-        """What a call would return, as shapes and dtypes; arrays may be given so too. The call reuses the trace."""
-        return self._function.eval_shape(*arguments)
-
-    def is_ready(self, *arguments: Any) -> bool:
-        """Whether arguments like these were compiled for."""
-        return _signature(arguments) in self._ready
-
     def compile(self, *arguments: Any) -> None:
-        """Compile for arguments like these; arrays may be given as shapes and dtypes."""
+        """Compile for arguments like these."""
         signature = _signature(arguments)
         if signature in self._ready:
             return
