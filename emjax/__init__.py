@@ -11,6 +11,7 @@ from emjax.base.records import Data as Data
 from emjax.base.records import Expectation as Expectation
 from emjax.base.records import Posterior as Posterior
 from emjax.base.records import Prediction as Prediction
+from emjax.base.records import Terms as Terms
 from emjax.base.registry import register as register
 from emjax.base.settings import Degeneracy as Degeneracy
 from emjax.base.settings import Race as Race
@@ -35,6 +36,9 @@ from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.inference.information import Reason as Reason
+from emjax.inference.information import StandardErrors as StandardErrors
+from emjax.inference.information import standard_errors as standard_errors
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from emjax.base.records import Array, Data, Expectation, Params, Posterior
+from emjax.base.records import Array, Data, Expectation, Params, Posterior, Terms
 from emjax.base.settings import Degeneracy
 from emjax.base.status import Flag, Problem
 
@@ -157,6 +157,10 @@ class Latent(Protocol):
         """Log-likelihood (weighted), responsibilities (K, n) times the units' weights, expected statistics."""
         ...
 
+    def terms(self, params: Params, log_prob: Array, prepared: Any) -> Terms:
+        """The log-likelihood, term by term."""
+        ...
+
     def probabilities(self, params: Params, log_prob: Array, prepared: Any) -> Array:
         """Posterior probabilities of the components of each row, (K, n)."""
         ...
@@ -271,9 +275,22 @@ class Model(Protocol):
         """`Flag` bits, int32."""
         return jnp.int32(Flag.NONE)
 
+    def terms(self, params: Params, prepared: Any) -> Terms:
+        """The log-likelihood term by term, for standard errors that rest on the scores of independent units."""
+        raise TypeError(f"{type(self).__name__} has no terms: only the observed information is known of it.")
+
+    def order(self, params: Params, prepared: Any) -> Array | None:
+        """The permutation of the labels that suits `to_free` near a boundary; None where there are no labels."""
+        return None
+
+    def relabel(self, params: Params, permutation: Array) -> Params:
+        """Component k of the result is component permutation[k] of `params`."""
+        raise TypeError(f"{type(self).__name__} has no labels.")
+
     def canonical(self, params: Params, prepared: Any) -> Params:
-        """Parameters of the same objective, with labels in the order that suits `to_free` near a boundary."""
-        return params
+        """Parameters of the same objective, in the form that suits `to_free` near a boundary."""
+        order = self.order(params, prepared)
+        return params if order is None else self.relabel(params, order)
 
     def boundary(self, params: Params, prepared: Any) -> Array:
         """Which free coordinates the certificate holds fixed, (m,) int32.

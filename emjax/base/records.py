@@ -51,6 +51,18 @@ class Posterior(NamedTuple):
     statistics: Any
 
 
+class Terms(NamedTuple):
+    """The log-likelihood, sum_t weight_t log_likelihood_t, as terms whose scores are not correlated.
+
+    log_likelihood (T,) nats; weight (T,), bool or floating; cluster (T,) int, 0, 1, ...: terms of one independent unit
+    (a sequence) share theirs, of which there are at most T.
+    """
+
+    log_likelihood: Array
+    weight: Array
+    cluster: Array
+
+
 class Prediction(NamedTuple):
     """Posterior probabilities of the components, (n, K), and the most probable component of each row, (n,)."""
 

@@ -77,7 +77,7 @@ class Generated(Sequence):
     def _width(self) -> int:
         return blocks.width_for(devices.current(), self.dataset_bytes)
 
-    def chunk(self, rows: slice, size: int) -> Data:
+    def chunk(self, rows: slice | np.ndarray, size: int) -> Data:
         """The datasets at `rows`, padded to the bucket of rows and to `size` datasets."""
         return self._on_device(self.positions[rows], size)
 

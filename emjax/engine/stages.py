@@ -144,22 +144,6 @@ def to_user(model: Model, width: int, prepared: Any, params: Params, count: Arra
     return blocks.map_blocks(lambda data, row: model.to_user(row, data), width, count, prepared, params)
 
 
-@Program
-@partial(jax.jit, static_argnames=("model", "width"))
-def objective(
-    model: Model, width: int, data: Data, params: Params, prior: Any, fixed: Any, count: Array
-) -> tuple[Array, Array, Array]:
-    """Log-likelihood and objective in nats, and `Problem` bits, of C datasets at user's parameters."""
-
-    def one(data: Data, params: Params) -> tuple[Array, Array, Array]:
-        prepared, problem = model.prepare(data, prior, fixed)
-        inside = model.from_user(params, prepared)
-        log_likelihood = model.expect(inside, prepared).log_likelihood
-        return log_likelihood, em.objective_of(model, inside, prepared, log_likelihood), problem
-
-    return blocks.map_blocks(one, width, count, data, params)
-
-
 @partial(jax.jit, static_argnames=("model",))
 def predict(model: Model, data: Data, params: Params) -> Any:
     """Predictions for one dataset under user's parameters."""

@@ -9,12 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from emjax.base import registry
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, devices, stages
+from emjax.engine import after, em
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 from emjax.engine.generated import Generated
@@ -36,7 +35,7 @@ def save(record: Fit | Fits, path: Any) -> None:
     if isinstance(record.data, Generated):
         record = dataclasses.replace(record, data=record.data.stacked())
     arrays: dict[str, np.ndarray] = {}
-    check = {"recomputed": _recompute(record), "stated": _stated(record)}
+    check = {"recomputed": recompute(after.point(record)), "stated": _stated(record)}
     document = {"format": FORMAT, "content": _encode(record, arrays), "check": _encode(check, arrays)}
     text = json.dumps(document)
     target = Path(path)
@@ -121,16 +120,6 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
     return array[()] if array.ndim == 0 else array
 
 
-def _recompute(record: Fit | Fits) -> np.ndarray:
-    """Log-likelihoods and objectives, (2, D), from the data and the user's parameters."""
-    if isinstance(record, Fit):
-        data, positions = [record.data], np.zeros(1, int)
-        params = jax.tree.map(lambda a: np.asarray(a)[None], record.params)
-    else:
-        data, positions, params = record.data, record.positions, record.params
-    return recompute(record.model, data, positions, params, record.settings.prior, record.settings.fixed)
-
-
 def _stated(record: Fit | Fits) -> np.ndarray:
     """Log-likelihoods and objectives, (2, D), as the record states them."""
     return np.stack([np.atleast_1d(np.asarray(v, np.float64)) for v in (record.log_likelihood, record.objective)])
@@ -138,7 +127,7 @@ def _stated(record: Fit | Fits) -> np.ndarray:
 
 def _verify(record: Fit | Fits, saved: np.ndarray, stated: np.ndarray, path: Any) -> None:
     """The data and parameters must give what they gave at saving, and the record must state what it stated."""
-    found = _recompute(record)
+    found = recompute(after.point(record))
     claimed = _stated(record)
     if not saved.shape == stated.shape == found.shape:
         raise DataError(f"{path} is damaged: its check values have shape {saved.shape}, not {found.shape}.")
@@ -155,30 +144,14 @@ def _verify(record: Fit | Fits, saved: np.ndarray, stated: np.ndarray, path: Any
         )
 
 
-def recompute(model: Any, data: Any, positions: np.ndarray, params: Any, prior: Any, fixed: Any) -> np.ndarray:
-    """Log-likelihood and objective at user's parameters (leading axis as `positions`), (2, D); NaN where invalid."""
-    groups, n_datasets = datasets.batches(model, data)
-    where = np.full(n_datasets, -1)
-    where[positions] = np.arange(len(positions))
-    found = np.full((2, len(positions)), np.nan)
-    for batch in groups:
-        width = blocks.width_for(devices.current(), batch.dataset_bytes)
-        present = np.flatnonzero(where[batch.positions] >= 0)
-        for first in range(0, len(present), 4096):
-            part = present[first : first + 4096]
-            size = blocks.capacity_for(len(part), width)
-            own = batch._replace(
-                positions=batch.positions[part],
-                data=jax.tree.map(lambda a: np.asarray(a)[part], batch.data),  # noqa: B023 (called at once)
-            )
-            rows = where[batch.positions[part]]
-            with jax.enable_x64(True):
-                likelihood, objective, problems = stages.objective(
-                    model, width, own.chunk(slice(0, len(part)), size),
-                    jax.tree.map(lambda a: np.resize(a[rows], (size, *a.shape[1:])), params),  # noqa: B023
-                    prior, fixed, np.int32(len(part)),
-                )  # fmt: skip
-            good = np.asarray(problems)[: len(part)] == Problem.NONE
-            for which, values in enumerate((likelihood, objective)):
-                found[which, rows] = np.where(good, np.asarray(values)[: len(part)], np.nan)
+def recompute(at: after.Point) -> np.ndarray:
+    """Log-likelihood and objective at user's parameters, (2, D); NaN where invalid."""
+    found = np.full((2, len(at.positions)), np.nan)
+    for rows, values, problems in after.over(at, _objective, threads=1):
+        found[:, rows] = np.where(problems == Problem.NONE, np.stack(values), np.nan)
     return found
+
+
+def _objective(model: Any, prepared: Any, params: Any, _: Any) -> Any:
+    log_likelihood = model.expect(params, prepared).log_likelihood
+    return log_likelihood, em.objective_of(model, params, prepared, log_likelihood)

@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base import bayes, coordinates, priors, units
 from emjax.base.priors import Dirichlet
-from emjax.base.records import Array, Data, Posterior
+from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
 from emjax.base.status import DataError, Flag
 
@@ -80,6 +80,11 @@ class MixingWeights:
         """Bayes' rule per unit; log_prob (K, n)."""
         log_likelihood, resp, counts = bayes.responsibilities(self._joint(params, log_prob, prepared), prepared.weight)
         return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), counts)
+
+    def terms(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Terms:
+        """One a unit."""
+        log_likelihood = jax.nn.logsumexp(self._joint(params, log_prob, prepared), axis=0)
+        return Terms(log_likelihood, prepared.weight, jnp.arange(log_likelihood.shape[0]))
 
     def probabilities(self, params: WeightsParams, log_prob: Array, prepared: WeightsData) -> Array:
         """Posterior probabilities of the components of each row, (K, n)."""

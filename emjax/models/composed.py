@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base import units
 from emjax.base.protocols import Family, Latent, Model
-from emjax.base.records import Array, Data, Expectation, Prediction
+from emjax.base.records import Array, Data, Expectation, Prediction, Terms
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError, Problem
@@ -172,6 +172,10 @@ class Composed(Model):
         family = self.family.statistics(params.family, prepared.family, rows)
         return Expectation(posterior.log_likelihood, ComposedStatistics(posterior.statistics, family))
 
+    def terms(self, params: MixtureParams, prepared: ComposedData) -> Terms:
+        """One a unit of a mixture, one a row of a Markov chain."""
+        return self.latent.terms(params.latent, self.log_prob(params, prepared), prepared.latent)
+
     def maximize(self, statistics: ComposedStatistics, params: MixtureParams, prepared: ComposedData) -> MixtureParams:
         """The M-step of both parts."""
         return MixtureParams(
@@ -221,11 +225,11 @@ class Composed(Model):
             self.latent.relabel(params.latent, permutation), self.family.relabel(params.family, permutation)
         )
 
-    def canonical(self, params: MixtureParams, prepared: ComposedData) -> MixtureParams:
+    def order(self, params: MixtureParams, prepared: ComposedData) -> Array:
         """Labels that suit the latent coordinates; as they are where fixed blocks give them a meaning."""
         if prepared.latent.fixed is not None or prepared.family.fixed is not None:
-            return params
-        return self.relabel(params, self.latent.order(params.latent, prepared.latent))
+            return jnp.arange(self.n_components)
+        return self.latent.order(params.latent, prepared.latent)
 
     def boundary(self, params: MixtureParams, prepared: ComposedData) -> Array:
         """What is at an edge: a probability of 0, and everything of a component that has died out."""
