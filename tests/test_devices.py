@@ -85,9 +85,11 @@ def test_sizes_follow_the_kind_of_device() -> None:
     assert blocks.width_for(gpu, 1 << 40) == blocks.CPU_WIDTH
     assert blocks.steps_for(gpu) > blocks.steps_for(cpu)
     for device in (cpu, gpu):
-        lanes, most = blocks.chunk_limits(device, 64_000)
-        assert lanes >= 16 * blocks.width_for(device, 64_000)
-        assert most * 64_000 <= (64 << 20 if device is cpu else 4 << 30)
+        chunk = blocks.chunk_for(device, 64_000, 10, 10**6, 2)
+        assert 10 * chunk >= 16 * blocks.width_for(device, 64_000)
+        assert chunk * 64_000 <= (64 << 20 if device is cpu else 4 << 30)
+    assert [blocks.chunk_for(cpu, 13_312, 1, count, 2) for count in (1, 3, 500, 8192)] == [1, 2, 250, 2048]
+    assert blocks.chunk_for(cpu, 200_000, 1, 512, 2) == 256
 
 
 def _shared(repeat: bool, **fields: Any) -> Data:
@@ -120,7 +122,8 @@ def test_shared_covariates_are_on_the_device_once() -> None:
     assert chunk.y.shape[0] == 16
     assert chunk.x.shape[0] == chunk.weight.shape[0] == 1
     with jax.enable_x64(True):
-        prepared, problems = stages.prepare.shapes(LINES, blocks.CPU_WIDTH, chunk, None, None, np.int32(D))
+        shapes = stages.prepare.__wrapped__.eval_shape
+        prepared, problems = shapes(LINES, blocks.CPU_WIDTH, chunk, None, None, np.int32(D))
     design = prepared.family.design
     once = [prepared.latent.weight, design.x]
     own = [prepared.family.y, prepared.family.y_unit, prepared.family.pooled_scale, design.to_user, problems]

@@ -18,7 +18,10 @@ CPU_BLOCK_BYTES = 640 << 10  # of datasets in one block
 GPU_WIDTH = 16_384  # at most
 GPU_BLOCK_BYTES = 1 << 30  # of datasets in one block
 CPU_STEPS, GPU_STEPS = 4, 16  # ticks between refills: a GPU's loop asks the host each time whether to go on
-CPU_CHUNK = 16_384, 64 << 20  # lanes and bytes of datasets at a time: bounds of memory; results do not depend on them
+# Lanes and bytes of datasets at a time: they bound memory and change no result. On a CPU small chunks find their memory
+# again where they left it; but of too few lanes the slowest are left running alone, so that bytes may be doubled there.
+CPU_CHUNK = 16_384, 32 << 20
+CPU_CHUNK_LEAST = 256  # lanes
 GPU_CHUNK = 1 << 20, 4 << 30
 
 
@@ -49,10 +52,15 @@ def steps_for(device: Any) -> int:
     return CPU_STEPS if device.platform == "cpu" else GPU_STEPS
 
 
-def chunk_limits(device: Any, dataset_bytes: int) -> tuple[int, int]:
-    """Lanes and datasets that a chunk may have at most by default."""
-    lanes, most = CPU_CHUNK if device.platform == "cpu" else GPU_CHUNK
-    return lanes, most // max(1, dataset_bytes)
+def chunk_for(device: Any, dataset_bytes: int, restarts: int, count: int, threads: int) -> int:
+    """Datasets at a time by default: of `count`, `restarts` lanes each; chunks of one size, as many for each thread."""
+    on_cpu = device.platform == "cpu"
+    lanes, room = CPU_CHUNK if on_cpu else GPU_CHUNK
+    fitting = room // dataset_bytes
+    if on_cpu:
+        fitting = max(fitting, min(CPU_CHUNK_LEAST // restarts, 2 * room // dataset_bytes))
+    chunks = -(-count // max(1, min(lanes // restarts, fitting)))
+    return -(-count // round_up(chunks, threads))
 
 
 def round_up(count: int, multiple: int) -> int:

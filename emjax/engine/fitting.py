@@ -263,8 +263,7 @@ def _jobs(batch: Batch | Generated, plan: Plan, chunk: int | None, threads: int)
     """Chunks of a batch; by default as many datasets as lanes and bytes allow, and work for every thread."""
     count = len(batch.positions)
     if chunk is None:
-        lanes, room = blocks.chunk_limits(devices.current(), batch.dataset_bytes)
-        chunk = min(lanes // plan.restarts, room, -(-count // threads))
+        chunk = blocks.chunk_for(devices.current(), batch.dataset_bytes, plan.restarts, count, threads)
     # The last chunk of a stream is padded to the size of the others: one shape, one compile.
     chunk = max(1, chunk if isinstance(batch, Generated) else min(chunk, count))
     width = blocks.width_for(devices.current(), batch.dataset_bytes)

@@ -69,9 +69,7 @@ def fit_stream(
     stream = generated.of(model, generate, keys.stream_root(keys.root_key(key)), first, n_datasets)
     threads = threads or devices.default_threads()
     if chunk is None:
-        lanes, room = blocks.chunk_limits(devices.current(), stream.dataset_bytes)
-        most = max(1, min(lanes // LANES, room, -(-n_datasets // threads)))
-        chunk = -(-n_datasets // -(-n_datasets // most))  # chunks of one size: fewer shapes, fewer compiles
+        chunk = blocks.chunk_for(devices.current(), stream.dataset_bytes, LANES, n_datasets, threads)
     return _fits(model, stream, key, chunk, threads, progress, settings)
 
 
