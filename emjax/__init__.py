@@ -35,6 +35,10 @@ from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.families.student_t import StudentT as StudentT
+from emjax.families.student_t import StudentTParams as StudentTParams
+from emjax.families.student_t_regression import StudentTRegression as StudentTRegression
+from emjax.families.student_t_regression import StudentTRegressionParams as StudentTRegressionParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams

@@ -29,6 +29,14 @@ class Design(NamedTuple):
     to_prepared: Array  # (p, p)
     shift: Array  # (p,)
 
+    def coefficients_to_user(self, coefficients: Array) -> Array:
+        """Prepared coefficients (K, p) in the units of the user's y and x."""
+        return jnp.matmul(coefficients, self.to_user.T, precision=HIGHEST) + self.shift[None, :]
+
+    def coefficients_from_user(self, coefficients: Array) -> Array:
+        """The inverse of `coefficients_to_user`."""
+        return jnp.matmul(coefficients - self.shift[None, :], self.to_prepared.T, precision=HIGHEST)
+
 
 class Regression(NamedTuple):
     """A response and its design, centred and scaled, rows last."""
@@ -156,3 +164,13 @@ def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common:
         collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
         suspect |= ratio < degeneracy.suspect_scale_ratio if components else False
     return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
+
+
+def predictor(coefficients: Array, data: Data, labels: Array, intercept: bool) -> Array:
+    """User's linear predictors (n,), offset included, of user's coefficients (K, p) given the component of each row."""
+    dtype, n = coefficients.dtype, labels.shape[0]
+    x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
+    if intercept:
+        x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
+    mean = jnp.sum(x * coefficients[labels], axis=1)
+    return mean if data.offset is None else mean + jnp.asarray(data.offset, dtype)

@@ -18,8 +18,6 @@ from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError
 
-HIGHEST = jax.lax.Precision.HIGHEST
-
 
 @register
 class LinearRegressionParams(NamedTuple):
@@ -123,9 +121,7 @@ class LinearRegression(FamilyDefaults):
         dtype = prepared.y.dtype
         coefficients, scale = fixed
         if coefficients is not None:
-            coefficients = (
-                jnp.asarray(coefficients, dtype) - prepared.design.shift[None, :]
-            ) @ prepared.design.to_prepared.T
+            coefficients = prepared.design.coefficients_from_user(jnp.asarray(coefficients, dtype))
         if scale is not None:
             scale = jnp.asarray(scale, dtype) / prepared.y_unit
         return LinearRegressionParams(coefficients, scale)
@@ -265,26 +261,18 @@ class LinearRegression(FamilyDefaults):
 
     def to_user(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> LinearRegressionParams:
         """Coefficients and scales in the units of the user's y and x."""
-        coefficients = jnp.matmul(params.coefficients, prepared.design.to_user.T, precision=HIGHEST)
-        return LinearRegressionParams(coefficients + prepared.design.shift[None, :], params.scale * prepared.y_unit)
+        coefficients = prepared.design.coefficients_to_user(params.coefficients)
+        return LinearRegressionParams(coefficients, params.scale * prepared.y_unit)
 
     def from_user(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> LinearRegressionParams:
         """The inverse of `to_user`."""
-        away = params.coefficients - prepared.design.shift[None, :]
-        coefficients = jnp.matmul(away, prepared.design.to_prepared.T, precision=HIGHEST)
+        coefficients = prepared.design.coefficients_from_user(params.coefficients)
         return LinearRegressionParams(coefficients, params.scale / prepared.y_unit)
 
     def sample(self, key: Array, params: LinearRegressionParams, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype = params.scale.dtype
-        n = labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        mean = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            mean = mean + jnp.asarray(data.offset, dtype)
-        return mean + params.scale[labels] * jax.random.normal(key, (n,), dtype)
+        mean = design.predictor(params.coefficients, data, labels, self.intercept)
+        return mean + params.scale[labels] * jax.random.normal(key, labels.shape, params.scale.dtype)
 
 
 def _with_fixed(params: LinearRegressionParams, fixed: Any) -> LinearRegressionParams:
