@@ -39,6 +39,10 @@ from emjax.families.linear_regression import LinearRegressionParams as LinearReg
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.families.student_t import StudentT as StudentT
+from emjax.families.student_t import StudentTParams as StudentTParams
+from emjax.families.student_t_regression import StudentTRegression as StudentTRegression
+from emjax.families.student_t_regression import StudentTRegressionParams as StudentTRegressionParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams

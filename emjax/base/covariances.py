@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from emjax.base import coordinates, numerics, priors
 from emjax.base.records import Array
-from emjax.base.status import DataError
+from emjax.base.settings import Degeneracy
+from emjax.base.status import DataError, Flag
 
 VARIANCE_FLOOR = 4.0  # times eps squared, prepared units: keeps a collapsed variance positive, never binds otherwise
 NAMES = {
@@ -155,6 +156,26 @@ class CovarianceForm:
         precision = numerics.multiply(jnp.swapaxes(inverse, 1, 2), inverse)
         smallest = 1.0 / jnp.max(numerics.largest_eigenvalue(precision))
         return jnp.sqrt(smallest), jnp.sqrt(jnp.max(numerics.largest_eigenvalue(covariances)))
+
+    def flags(self, covariances: Array, total: Array, size: int, deviation: Array, degeneracy: Degeneracy) -> Array:
+        """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance.
+
+        total (K,) : rows of the components. size : parameters of one. deviation (d,) : as in `extreme_scales`.
+        """
+        n_components, d = covariances.shape[:2]
+        min_rows = d + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
+        few = jnp.min(total) < degeneracy.suspect_rows * size
+        suspect = few if n_components > 1 else jnp.zeros((), bool)
+        collapsed = jnp.zeros((), bool)
+        if n_components > 1 and not self.tied:
+            smallest, largest = self.extreme_scales(covariances, deviation)
+            if degeneracy.relative_to == "data":
+                largest = jnp.ones_like(largest)
+            ratio = smallest / largest
+            collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
+            if degeneracy.relative_to == "components":
+                suspect |= ratio < degeneracy.suspect_scale_ratio
+        return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
 
     def to_free(self, covariances: Array) -> Array:
         """Packed log-Cholesky factors, log standard deviations, or one log standard deviation a component; flat."""

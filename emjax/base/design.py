@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from emjax.base import numerics
 from emjax.base.records import Array, Data
-from emjax.base.status import Problem
+from emjax.base.settings import Degeneracy
+from emjax.base.status import Flag, Problem
 
 HIGHEST = jax.lax.Precision.HIGHEST
 RIDGE = 4.0  # times eps times the diagonal of X'RX: damps the step of a singular component, moves no fixed point
@@ -27,6 +28,41 @@ class Design(NamedTuple):
     to_user: Array  # (p, p)
     to_prepared: Array  # (p, p)
     shift: Array  # (p,)
+
+    def coefficients_to_user(self, coefficients: Array) -> Array:
+        """Prepared coefficients (K, p) in the units of the user's y and x."""
+        return jnp.matmul(coefficients, self.to_user.T, precision=HIGHEST) + self.shift[None, :]
+
+    def coefficients_from_user(self, coefficients: Array) -> Array:
+        """The inverse of `coefficients_to_user`."""
+        return jnp.matmul(coefficients - self.shift[None, :], self.to_prepared.T, precision=HIGHEST)
+
+
+class Regression(NamedTuple):
+    """A response and its design, centred and scaled, rows last."""
+
+    y: Array  # (n,)
+    design: Design
+    y_unit: Array  # () user's units of one prepared unit
+    pooled_scale: Array  # () residual standard deviation of one regression, prepared units
+
+
+def regression(data: Data, intercept: bool) -> tuple[Regression, Array]:
+    """Centred (with an intercept) and scaled; the pooled scale comes from one regression. Also `Problem` bits."""
+    y, x, weight, problem = clean(data)
+    total = total_weight(weight)
+    size = magnitude(y)
+    y = y / size
+    y_mean = jnp.sum(weight * y) / total if intercept else jnp.zeros((), y.dtype)
+    y = y - y_mean
+    y_unit, constant = unit_of(jnp.sum(weight * y**2) / total, y_mean)
+    y = y / y_unit
+    y_mean, y_unit = y_mean * size, y_unit * size
+    columns, found = prepare(x, weight, intercept, y_mean, y_unit)
+    problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
+    residuals = y - numerics.linear(least_squares(columns, y, weight[None, :]), columns.x)[0]
+    pooled = jnp.sqrt(jnp.sum(weight * residuals**2) / total)
+    return Regression(y, columns, y_unit, pooled), problem
 
 
 def clean(data: Data) -> tuple[Array, Array, Array, Array]:
@@ -109,3 +145,32 @@ def least_squares(design: Design, y: Array, weight: Array) -> Array:
     """Coefficients (K, p) of weighted regressions of y (n,) with row weights (K, n)."""
     xx, xy = numerics.weighted_products(weight, weight * y[None, :], design.x)
     return numerics.solve_positive(ridged(xx), xy)
+
+
+def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common: bool, degeneracy: Degeneracy) -> Array:
+    """DEGENERATE and SUSPECT by the named settings; no rule for one component or one common scale.
+
+    scale and total (K,) : residual scales and rows of the components. size : parameters of one, its scale included.
+    """
+    n_components = scale.shape[0]
+    min_rows = float(size) if degeneracy.min_rows is None else degeneracy.min_rows
+    few = jnp.min(total) < degeneracy.suspect_rows * size
+    suspect = few if n_components > 1 else jnp.zeros((), bool)
+    collapsed = jnp.zeros((), bool)
+    if n_components > 1 and (not common or degeneracy.relative_to == "data"):
+        components = degeneracy.relative_to == "components"
+        largest = jnp.max(scale) if components else pooled_scale
+        ratio = jnp.min(scale) / largest
+        collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
+        suspect |= ratio < degeneracy.suspect_scale_ratio if components else False
+    return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
+
+
+def predictor(coefficients: Array, data: Data, labels: Array, intercept: bool) -> Array:
+    """User's linear predictors (n,), offset included, of user's coefficients (K, p) given the component of each row."""
+    dtype, n = coefficients.dtype, labels.shape[0]
+    x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
+    if intercept:
+        x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
+    mean = jnp.sum(x * coefficients[labels], axis=1)
+    return mean if data.offset is None else mean + jnp.asarray(data.offset, dtype)

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import covariances as covariance_forms
-from emjax.base import design, numerics, priors
+from emjax.base import numerics, priors, responses
 from emjax.base.covariances import CovarianceForm
 from emjax.base.priors import NormalInverseWishart
 from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
-from emjax.base.status import DataError, Flag, Problem
+from emjax.base.status import DataError
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -93,32 +93,8 @@ class Gaussian(FamilyDefaults):
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[GaussianData, Array]:
         """Centre and scale, by column where the form allows it, by one number for the spherical forms."""
-        y = data.y[:, None] if data.y.ndim == 1 else data.y
-        y = y.T
-        weight = jnp.asarray(data.weight, y.dtype)
-        used = weight > 0
-        bad = ~jnp.isfinite(y)
-        problem = jnp.where(jnp.any(bad & used[None, :]), Problem.RESPONSE_NOT_FINITE, 0)
-        y = jnp.where(bad | ~used[None, :], 0.0, y)
-        total = design.total_weight(weight)
-        size = design.magnitude(y)
-        if self.form.shape == "spherical":
-            size = jnp.broadcast_to(jnp.max(size), size.shape)
-        y = y / size[:, None]
-        mean = jnp.sum(y * weight[None, :], axis=1) / total
-        y = jnp.where(used[None, :], y - mean[:, None], 0.0)
-        deviation, constant = design.unit_of(jnp.sum(y**2 * weight[None, :], axis=1) / total, mean)
-        problem |= jnp.where(jnp.any(constant), Problem.CONSTANT_RESPONSE, 0)
-        unit = deviation
-        if self.form.shape == "spherical":
-            unit = jnp.broadcast_to(jnp.sqrt(jnp.mean(deviation**2)), deviation.shape)
-        y = y / unit[:, None]
-        scatter = jnp.matmul(y * weight[None, :], y.T, precision=HIGHEST) / total
-        if self.form.shape == "full":
-            pivots = jnp.diagonal(numerics.cholesky(scatter)) ** 2
-            limit = design.COLLINEAR * jnp.finfo(y.dtype).eps * jnp.diagonal(scatter)
-            problem |= jnp.where(jnp.any(pivots < limit) & ~jnp.any(constant), Problem.COLLINEAR, 0)
-        prepared = GaussianData(y, mean * size, unit * size, deviation / unit, None, None)
+        found, scatter, problem = responses.standardise(data, self.form)
+        prepared = GaussianData(*found, None, None)
         if prior is not None:
             prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, scatter, n_components))
         if fixed is not None:
@@ -234,20 +210,9 @@ class Gaussian(FamilyDefaults):
         self, params: GaussianParams, statistics: GaussianStatistics, prepared: GaussianData, degeneracy: Degeneracy
     ) -> Array:
         """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance."""
-        n_components, d = params.means.shape
-        min_rows = d + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
-        few = jnp.min(statistics.total) < degeneracy.suspect_rows * (d + self.form.size(d))
-        suspect = few if n_components > 1 else jnp.zeros((), bool)
-        collapsed = jnp.zeros((), bool)
-        if n_components > 1 and not self.form.tied:
-            smallest, largest = self.form.extreme_scales(params.covariances, prepared.deviation)
-            if degeneracy.relative_to == "data":
-                largest = jnp.ones_like(largest)
-            ratio = smallest / largest
-            collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(statistics.total) < min_rows)
-            if degeneracy.relative_to == "components":
-                suspect |= ratio < degeneracy.suspect_scale_ratio
-        return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
+        d = params.means.shape[1]
+        size = d + self.form.size(d)
+        return self.form.flags(params.covariances, statistics.total, size, prepared.deviation, degeneracy)
 
     def relabel(self, params: GaussianParams, permutation: Array) -> GaussianParams:
         """Component k of the result is component permutation[k] of `params`."""

@@ -16,9 +16,7 @@ from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
-from emjax.base.status import DataError, Flag, Problem
-
-HIGHEST = jax.lax.Precision.HIGHEST
+from emjax.base.status import DataError
 
 
 @register
@@ -95,20 +93,8 @@ class LinearRegression(FamilyDefaults):
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[LinearRegressionData, Array]:
         """Centre (with an intercept) and scale; the pooled scale comes from one regression."""
-        y, x, weight, problem = design.clean(data)
-        total = design.total_weight(weight)
-        size = design.magnitude(y)
-        y = y / size
-        y_mean = jnp.sum(weight * y) / total if self.intercept else jnp.zeros((), y.dtype)
-        y = y - y_mean
-        y_unit, constant = design.unit_of(jnp.sum(weight * y**2) / total, y_mean)
-        y = y / y_unit
-        y_mean, y_unit = y_mean * size, y_unit * size
-        columns, found = design.prepare(x, weight, self.intercept, y_mean, y_unit)
-        problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
-        residuals = y - numerics.linear(design.least_squares(columns, y, weight[None, :]), columns.x)[0]
-        pooled = jnp.sqrt(jnp.sum(weight * residuals**2) / total)
-        prepared = LinearRegressionData(y, columns, y_unit, pooled, None, None)
+        found, problem = design.regression(data, self.intercept)
+        prepared = LinearRegressionData(*found, None, None)
         if prior is not None:
             prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, n_components))
         if fixed is not None:
@@ -135,9 +121,7 @@ class LinearRegression(FamilyDefaults):
         dtype = prepared.y.dtype
         coefficients, scale = fixed
         if coefficients is not None:
-            coefficients = (
-                jnp.asarray(coefficients, dtype) - prepared.design.shift[None, :]
-            ) @ prepared.design.to_prepared.T
+            coefficients = prepared.design.coefficients_from_user(jnp.asarray(coefficients, dtype))
         if scale is not None:
             scale = jnp.asarray(scale, dtype) / prepared.y_unit
         return LinearRegressionParams(coefficients, scale)
@@ -230,18 +214,9 @@ class LinearRegression(FamilyDefaults):
         degeneracy: Degeneracy,
     ) -> Array:
         """DEGENERATE and SUSPECT by the named settings; no rule for one component or one common scale."""
-        p, n_components = params.coefficients.shape[1], params.scale.shape[0]
-        min_rows = p + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
-        few = jnp.min(statistics.total) < degeneracy.suspect_rows * (p + 1.0)
-        suspect = few if n_components > 1 else jnp.zeros((), bool)
-        collapsed = jnp.zeros((), bool)
-        if n_components > 1 and (not self.common or degeneracy.relative_to == "data"):
-            components = degeneracy.relative_to == "components"
-            largest = jnp.max(params.scale) if components else prepared.pooled_scale
-            ratio = jnp.min(params.scale) / largest
-            collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(statistics.total) < min_rows)
-            suspect |= ratio < degeneracy.suspect_scale_ratio if components else False
-        return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
+        p = params.coefficients.shape[1]
+        pooled = prepared.pooled_scale
+        return design.collapse(params.scale, statistics.total, p + 1, pooled, self.common, degeneracy)
 
     def relabel(self, params: LinearRegressionParams, permutation: Array) -> LinearRegressionParams:
         """Component k of the result is component permutation[k] of `params`."""
@@ -286,26 +261,18 @@ class LinearRegression(FamilyDefaults):
 
     def to_user(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> LinearRegressionParams:
         """Coefficients and scales in the units of the user's y and x."""
-        coefficients = jnp.matmul(params.coefficients, prepared.design.to_user.T, precision=HIGHEST)
-        return LinearRegressionParams(coefficients + prepared.design.shift[None, :], params.scale * prepared.y_unit)
+        coefficients = prepared.design.coefficients_to_user(params.coefficients)
+        return LinearRegressionParams(coefficients, params.scale * prepared.y_unit)
 
     def from_user(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> LinearRegressionParams:
         """The inverse of `to_user`."""
-        away = params.coefficients - prepared.design.shift[None, :]
-        coefficients = jnp.matmul(away, prepared.design.to_prepared.T, precision=HIGHEST)
+        coefficients = prepared.design.coefficients_from_user(params.coefficients)
         return LinearRegressionParams(coefficients, params.scale / prepared.y_unit)
 
     def sample(self, key: Array, params: LinearRegressionParams, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype = params.scale.dtype
-        n = labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        mean = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            mean = mean + jnp.asarray(data.offset, dtype)
-        return mean + params.scale[labels] * jax.random.normal(key, (n,), dtype)
+        mean = design.predictor(params.coefficients, data, labels, self.intercept)
+        return mean + params.scale[labels] * jax.random.normal(key, labels.shape, params.scale.dtype)
 
 
 def _with_fixed(params: LinearRegressionParams, fixed: Any) -> LinearRegressionParams:
