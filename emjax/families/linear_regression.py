@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import coefficients as shares
 from emjax.base import design, numerics, priors
+from emjax.base.coefficients import Columns
 from emjax.base.design import Design
 from emjax.base.priors import NormalInverseGamma
 from emjax.base.protocols import FamilyDefaults
@@ -55,12 +57,16 @@ class LinearRegression(FamilyDefaults):
     """Family of Gaussian linear regressions.
 
     intercept : put a column of ones first. scale : "component" or "common".
+    shared : coefficients that are equal in all components: "slopes" (intercepts vary), "intercept" (slopes vary) or a
+    tuple of columns of the coefficients; None shares nothing. With component scales the M-step is then conditional
+    (ECM; Meng & Rubin 1993, Biometrika 80): generalised least squares given the scales, then scales given those.
     Data: y (n,), x (n, p) or None for the intercept alone, optional offset (n,).
     The likelihood is maximised exactly: scale divides by the component's rows, not by rows less coefficients.
     """
 
     intercept: bool = True
     scale: Literal["component", "common"] = "component"
+    shared: Any = None
     blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
@@ -68,11 +74,15 @@ class LinearRegression(FamilyDefaults):
             raise DataError(f"LinearRegression(intercept={self.intercept!r}): use True or False.")
         if self.scale not in ("component", "common"):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
+        shares.check_setting("LinearRegression", self.shared, self.intercept)
 
     @property
     def common(self) -> bool:
         """One scale for all components."""
         return self.scale == "common"
+
+    def _columns(self, prepared: LinearRegressionData) -> Columns:
+        return Columns.of(self.shared, self.intercept, prepared.design.x.shape[0])
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
@@ -83,11 +93,13 @@ class LinearRegression(FamilyDefaults):
             raise DataError(f"LinearRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
+        if not Columns.of(self.shared, self.intercept, p).own and self.common:
+            raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")
 
     def check_params(self, params: LinearRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
-        if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
-            raise DataError("coefficients must be finite.")
+        shares.check_coefficients(params.coefficients, self.shared, self.intercept)
         if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
             raise DataError("scale must be positive and finite.")
 
@@ -104,7 +116,8 @@ class LinearRegression(FamilyDefaults):
         y_unit, constant = design.unit_of(jnp.sum(weight * y**2) / total, y_mean)
         y = y / y_unit
         y_mean, y_unit = y_mean * size, y_unit * size
-        columns, found = design.prepare(x, weight, self.intercept, y_mean, y_unit)
+        centred = Columns.of(self.shared, self.intercept, x.shape[0] + int(self.intercept)).centred(self.intercept)
+        columns, found = design.prepare(x, weight, self.intercept, y_mean, y_unit, centred)
         problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
         residuals = y - numerics.linear(design.least_squares(columns, y, weight[None, :]), columns.x)[0]
         pooled = jnp.sqrt(jnp.sum(weight * residuals**2) / total)
@@ -116,6 +129,8 @@ class LinearRegression(FamilyDefaults):
         return prepared, jnp.int32(problem)
 
     def _prepare_prior(self, prior: NormalInverseGamma, prepared: LinearRegressionData, n_components: int) -> Any:
+        if self.shared is not None:
+            raise DataError("LinearRegression(shared=...) takes no prior of the family: leave out prior['family'].")
         dtype, p = prepared.y.dtype, prepared.design.x.shape[0]
         identity = jnp.eye(p, dtype=dtype)
         mean = jnp.zeros(p, dtype)
@@ -135,9 +150,8 @@ class LinearRegression(FamilyDefaults):
         dtype = prepared.y.dtype
         coefficients, scale = fixed
         if coefficients is not None:
-            coefficients = (
-                jnp.asarray(coefficients, dtype) - prepared.design.shift[None, :]
-            ) @ prepared.design.to_prepared.T
+            away = jnp.asarray(coefficients, dtype) - prepared.design.shift[None, :]
+            coefficients = self._columns(prepared).equal(away @ prepared.design.to_prepared.T)
         if scale is not None:
             scale = jnp.asarray(scale, dtype) / prepared.y_unit
         return LinearRegressionParams(coefficients, scale)
@@ -180,7 +194,12 @@ class LinearRegression(FamilyDefaults):
         if fixed is not None and fixed.coefficients is not None:
             step = fixed.coefficients - params.coefficients  # the start may have others
         else:
-            step = numerics.solve_positive(design.ridged(xx), xe)
+            if self.shared is not None:  # whose equations add up over components, in units of their scales
+                precision = 1.0 / params.scale**2
+                xx_of_step, xe_of_step = precision[:, None, None] * xx, precision[:, None] * xe
+            else:
+                xx_of_step, xe_of_step = xx, xe
+            step = self._columns(prepared).solve(design.ridged(xx_of_step), xe_of_step)
         curvature = jnp.sum(step * numerics.apply(xx, step), axis=1)
         squares = ee - 2.0 * jnp.sum(step * xe, axis=1) + curvature
         squares = jnp.maximum(squares, jnp.finfo(prepared.y.dtype).eps ** 2 * ee)
@@ -195,7 +214,7 @@ class LinearRegression(FamilyDefaults):
     def initial(self, prepared: LinearRegressionData, resp: Array, spread: Array) -> LinearRegressionParams:
         """Weighted least squares at `resp`, one scale from the squared residuals weighted by `spread`."""
         eps = jnp.finfo(prepared.y.dtype).eps
-        coefficients = design.least_squares(prepared.design, prepared.y, resp)
+        coefficients = design.least_squares(prepared.design, prepared.y, resp, self._columns(prepared))
         params = LinearRegressionParams(coefficients, jnp.ones(resp.shape[0], resp.dtype))
         squares = jnp.sum(spread * self._residuals(params, prepared) ** 2) / jnp.maximum(jnp.sum(spread), eps)
         params = params._replace(scale=jnp.sqrt(jnp.maximum(squares, eps)) * params.scale)
@@ -250,11 +269,11 @@ class LinearRegression(FamilyDefaults):
     # --- coordinates and units --------------------------------------------------------------------------------------
 
     def component_of_free(self, prepared: LinearRegressionData, n_components: int) -> tuple[int, ...]:
-        """Coefficients component by component, then log scales."""
+        """Coefficients component by component, shared ones once, then log scales."""
         owners: list[int] = []
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
         if fixed.coefficients is None:
-            owners += [k for k in range(n_components) for _ in range(prepared.design.x.shape[0])]
+            owners += self._columns(prepared).owners(n_components)
         if fixed.scale is None:
             owners += [-1] if self.common else list(range(n_components))
         return tuple(owners)
@@ -268,7 +287,7 @@ class LinearRegression(FamilyDefaults):
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
         parts = [jnp.zeros(0, params.scale.dtype)]
         if fixed.coefficients is None:
-            parts.append(params.coefficients.reshape(-1))
+            parts.append(self._columns(prepared).to_free(params.coefficients))
         if fixed.scale is None:
             parts.append(jnp.log(params.scale[:1] if self.common else params.scale))
         return jnp.concatenate(parts)
@@ -276,10 +295,11 @@ class LinearRegression(FamilyDefaults):
     def from_free(self, free: Array, prepared: LinearRegressionData, n_components: int) -> LinearRegressionParams:
         """The inverse of `to_free`."""
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
-        p = prepared.design.x.shape[0]
+        columns = self._columns(prepared)
         coefficients, scale = fixed.coefficients, fixed.scale
         if coefficients is None:
-            coefficients, free = free[: n_components * p].reshape(n_components, p), free[n_components * p :]
+            size = len(columns.owners(n_components))
+            coefficients, free = columns.from_free(free[:size], n_components), free[size:]
         if scale is None:
             scale = jnp.broadcast_to(jnp.exp(free), (n_components,))
         return LinearRegressionParams(coefficients, scale)
@@ -293,7 +313,7 @@ class LinearRegression(FamilyDefaults):
         """The inverse of `to_user`."""
         away = params.coefficients - prepared.design.shift[None, :]
         coefficients = jnp.matmul(away, prepared.design.to_prepared.T, precision=HIGHEST)
-        return LinearRegressionParams(coefficients, params.scale / prepared.y_unit)
+        return LinearRegressionParams(self._columns(prepared).equal(coefficients), params.scale / prepared.y_unit)
 
     def sample(self, key: Array, params: LinearRegressionParams, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
