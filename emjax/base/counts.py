@@ -123,5 +123,3 @@ def binomial_working(rows: BinomialRows) -> tuple[Array, Array]:
     """The empirical logit and its precision, (n,) (Cox & Snell 1989, Analysis of Binary Data, section 2.1)."""
     won, lost = rows.y + 0.5, rows.trials - rows.y + 0.5
     return jnp.log(won / lost), won * lost / (won + lost)
-
-

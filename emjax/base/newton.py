@@ -250,5 +250,3 @@ def _shortened(step: Array) -> Array:
     """Steps (..., p) in the same direction, no coordinate longer than `LONGEST`."""
     longest = jnp.max(jnp.abs(step), axis=-1, keepdims=True, initial=0.0)
     return step * (LONGEST / jnp.maximum(longest, LONGEST))
-
-

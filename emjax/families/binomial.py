@@ -77,9 +77,7 @@ class Binomial(OneParameter):
     def statistics(self, params: BinomialParams, prepared: BinomialData, resp: Array) -> OneParameterStatistics:
         """Rows, successes and trials."""
         rows = prepared.rows
-        return OneParameterStatistics(
-            *numerics.row_sums(resp, resp * rows.y[None, :], resp * rows.trials[None, :])
-        )
+        return OneParameterStatistics(*numerics.row_sums(resp, resp * rows.y[None, :], resp * rows.trials[None, :]))
 
     def maximize(self, statistics: OneParameterStatistics, params: BinomialParams, prepared: BinomialData) -> Any:
         """Share of successes, or the posterior mode under a beta prior; kept off 0 and 1."""
