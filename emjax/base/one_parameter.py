@@ -56,7 +56,7 @@ class OneParameter(FamilyDefaults):
         return 1
 
     def flags(self, params: Any, statistics: OneParameterStatistics, prepared: Any, degeneracy: Degeneracy) -> Array:
-        """BOUNDARY at an end of the space; SUSPECT where a component has few rows; never DEGENERATE, without a scale."""
+        """BOUNDARY at an end of the space; SUSPECT where a component has few rows; never DEGENERATE."""
         few = jnp.min(statistics.total) < degeneracy.suspect_rows
         bits = jnp.where(few, Flag.SUSPECT, 0) if params[0].shape[0] > 1 else jnp.int32(0)
         if prepared.fixed is None:

@@ -92,7 +92,7 @@ class Poisson(OneParameter):
         )
 
     def maximize(self, statistics: OneParameterStatistics, params: PoissonParams, prepared: PoissonData) -> Any:
-        """Events over exposure, or the posterior mode under a gamma prior; kept off 0, whose logarithm is not finite."""
+        """Events over exposure, or the posterior mode under a gamma prior; kept off 0."""
         if prepared.fixed is not None:
             return prepared.fixed
         events, exposure = statistics.events, statistics.exposure
