@@ -94,7 +94,7 @@ class LinearRegression(FamilyDefaults):
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
-        if not Columns.of(self.shared, self.intercept, p).own and self.common:
+        if self.common and not Columns.of(self.shared, self.intercept, p).own:
             raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")
 
     def check_params(self, params: LinearRegressionParams) -> None:
@@ -194,12 +194,10 @@ class LinearRegression(FamilyDefaults):
         if fixed is not None and fixed.coefficients is not None:
             step = fixed.coefficients - params.coefficients  # the start may have others
         else:
-            if self.shared is not None:  # whose equations add up over components, in units of their scales
-                precision = 1.0 / params.scale**2
-                xx_of_step, xe_of_step = precision[:, None, None] * xx, precision[:, None] * xe
-            else:
-                xx_of_step, xe_of_step = xx, xe
-            step = self._columns(prepared).solve(design.ridged(xx_of_step), xe_of_step)
+            # Where components share coefficients their equations add up, each in units of its own scale.
+            precision = jnp.ones_like(params.scale) if self.shared is None else params.scale**-2
+            information, score = precision[:, None, None] * xx, precision[:, None] * xe
+            step = self._columns(prepared).solve(design.ridged(information), score)
         curvature = jnp.sum(step * numerics.apply(xx, step), axis=1)
         squares = ee - 2.0 * jnp.sum(step * xe, axis=1) + curvature
         squares = jnp.maximum(squares, jnp.finfo(prepared.y.dtype).eps ** 2 * ee)
