@@ -24,6 +24,7 @@ import emjax
 from bench.starts import problem
 from emjax import Status
 from tests.references import gaussian_cases, regression_cases
+from tests.references.counts import count_cases
 
 REFERENCES = (
     "gmm_faithful-K2-EEE",
@@ -60,6 +61,10 @@ class Outcome(NamedTuple):
 
 def lanes_of(name: str, count: int) -> Lanes:
     """A reference's data, or two lines that cross and are poorly separated (tests/test_work_efficiency.py)."""
+    if name == DEATHS:
+        case = next(case for case in count_cases() if (case.case, case.K) == ("glm_london_deaths", 2))
+        y, weight = (np.repeat(np.asarray(a)[None], count, axis=0) for a in (case.y, case.weight))
+        return emjax.Mixture(emjax.Poisson(), 2), emjax.Data(y=y, weight=weight), emjax.Degeneracy()
     if name in SIMULATED:
         rng = np.random.default_rng(5)
         x = rng.uniform(-1.0, 1.0, (count, 200, 1))
@@ -74,6 +79,7 @@ def lanes_of(name: str, count: int) -> Lanes:
     return model, emjax.Data(y=y, x=x), degeneracy
 
 
+DEATHS = "Hasselblad's deaths, Poisson K2"
 SIMULATED = {"lines, noise 0.7": 0.7, "lines, noise 1.0": 1.0}
 
 
@@ -180,7 +186,7 @@ def main() -> None:
     parser.add_argument("--key", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each method")
     given = parser.parse_args()
-    names = [name for name in (*REFERENCES, *SIMULATED) if given.only in name]
+    names = [name for name in (*REFERENCES, DEATHS, *SIMULATED) if given.only in name]
     outcomes = (measure(name, given.starts, given.tol, given.key, given.rounds) for name in names)
     found = []
     for outcome, line in table(outcomes, given.tol):

@@ -1,6 +1,8 @@
 """EM for thousands of latent-variable models at once."""
 
+from emjax.base.priors import BetaPrior as BetaPrior
 from emjax.base.priors import Dirichlet as Dirichlet
+from emjax.base.priors import GammaPrior as GammaPrior
 from emjax.base.priors import NormalInverseGamma as NormalInverseGamma
 from emjax.base.priors import NormalInverseWishart as NormalInverseWishart
 from emjax.base.protocols import Family as Family
@@ -32,17 +34,25 @@ from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
 from emjax.engine.streaming import fit_stream as fit_stream
+from emjax.families.binomial import Binomial as Binomial
+from emjax.families.binomial import BinomialParams as BinomialParams
+from emjax.families.binomial_regression import BinomialRegression as BinomialRegression
+from emjax.families.binomial_regression import BinomialRegressionParams as BinomialRegressionParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
-from emjax.inference.information import Reason as Reason
-from emjax.inference.information import StandardErrors as StandardErrors
-from emjax.inference.information import standard_errors as standard_errors
+from emjax.families.poisson import Poisson as Poisson
+from emjax.families.poisson import PoissonParams as PoissonParams
+from emjax.families.poisson_regression import PoissonRegression as PoissonRegression
+from emjax.families.poisson_regression import PoissonRegressionParams as PoissonRegressionParams
 from emjax.families.student_t import StudentT as StudentT
 from emjax.families.student_t import StudentTParams as StudentTParams
 from emjax.families.student_t_regression import StudentTRegression as StudentTRegression
 from emjax.families.student_t_regression import StudentTRegressionParams as StudentTRegressionParams
+from emjax.inference.information import Reason as Reason
+from emjax.inference.information import StandardErrors as StandardErrors
+from emjax.inference.information import standard_errors as standard_errors
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams

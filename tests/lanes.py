@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax import Data, Model, em_step
+from emjax import Data, Degeneracy, Model, Status, em_step
+from emjax.engine import em, stopping
 
 EPS = float(np.finfo(np.float64).eps)
 STEP = 1e-3  # of central differences of fourth order
 DIRECTIONS = 20  # of differentiation, at most; the coordinates themselves where there are no more
 LOOP = 256  # EM steps in one compiled call
 ROUNDS = 40  # of such calls until the fixed point
+NEVER = Degeneracy(min_scale_ratio=0.0, min_rows=0.0)  # collapses
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,7 @@ class Point(NamedTuple):
     """What a model says of one dataset and of a stretch of EM from one set of user's parameters."""
 
     problem: Any
+    gave_up: Any  # whether a step could not be mended by the engine's guard
     log_likelihood: Any  # (LOOP,), before each step
     objective: Any  # (LOOP,)
     params: Any  # (LOOP, ...), user's
@@ -143,14 +146,37 @@ def directions(m: int) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def _em(model: Any, prepared: Any, inside: Any) -> tuple[Any, tuple[Any, Any]]:
-    """LOOP steps: the last parameters; log-likelihood and parameters before each step."""
+def _em(model: Any, prepared: Any, inside: Any) -> tuple[Any, tuple[Any, Any], Any]:
+    """LOOP steps: the last parameters; log-likelihood and parameters before each step; whether the guard gave up."""
 
     def advance(inside: Any, _: Any) -> tuple[Any, Any]:
         after, log_likelihood = em_step(model, inside, prepared)
         return after, (log_likelihood, inside)
 
-    return jax.lax.scan(advance, inside, length=LOOP)
+    if not model.monotone:
+        return _guarded_em(model, prepared, inside)
+    return *jax.lax.scan(advance, inside, length=LOOP), jnp.zeros((), bool)
+
+
+def _guarded_em(model: Any, prepared: Any, inside: Any) -> tuple[Any, tuple[Any, Any], Any]:
+    """The same as the engine runs it where a step may lower the objective: what its guard accepted, tick by tick.
+
+    A lane forgets that it would stop; a tick whose step is being halved repeats what was accepted before it.
+    """
+    dtype = jnp.result_type(float)
+    limit = jnp.int32(2**31 - 1)
+
+    def advance(lane: Any, _: Any) -> tuple[Any, Any]:
+        lane = em.tick(model, NEVER, limit, prepared, lane)
+        params, log_likelihood, _, _ = lane.accepted
+        gave_up = lane.status == Status.DECREASED
+        going = lane._replace(status=jnp.int32(Status.RUNNING), progress=stopping.begin(dtype))
+        return going, (log_likelihood, params, gave_up)
+
+    start = em.begin(model, inside, jnp.zeros((), dtype), prepared, dtype)
+    _, (log_likelihood, passed, gave_up) = jax.lax.scan(advance, start, length=LOOP + 1)
+    before = jax.tree.map(lambda a: a[:LOOP], passed)
+    return jax.tree.map(lambda a: a[LOOP], passed), (log_likelihood[:LOOP], before), jnp.any(gave_up)
 
 
 def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point:
@@ -167,7 +193,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
         params = from_free(free)
         return model.expect(params, prepared).log_likelihood + model.log_prior(params, prepared)
 
-    last, (log_likelihood, passed) = _em(model, prepared, inside)
+    last, (log_likelihood, passed), gave_up = _em(model, prepared, inside)
     log_prior = jax.vmap(lambda params: model.log_prior(params, prepared))(passed)
     ends = jax.tree.map(lambda a, b: jnp.stack([a[0], a[1], b]), passed, last)
     free = jax.vmap(lambda params: model.to_free(params, prepared))(ends)
@@ -185,6 +211,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
     has_predict = type(model).predict is not Model.predict
     return Point(
         problem=problem,
+        gave_up=gave_up,
         log_likelihood=log_likelihood,
         objective=log_likelihood + log_prior,
         params=jax.vmap(to_user)(passed),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from emjax.base import numerics
+from emjax.base.coefficients import Columns
 from emjax.base.records import Array, Data
 from emjax.base.settings import Degeneracy
 from emjax.base.status import Flag, Problem
@@ -47,8 +48,11 @@ class Regression(NamedTuple):
     pooled_scale: Array  # () residual standard deviation of one regression, prepared units
 
 
-def regression(data: Data, intercept: bool) -> tuple[Regression, Array]:
-    """Centred (with an intercept) and scaled; the pooled scale comes from one regression. Also `Problem` bits."""
+def regression(data: Data, intercept: bool, shared: Any = None) -> tuple[Regression, Array]:
+    """Centred (with an intercept) and scaled; the pooled scale comes from one regression. Also `Problem` bits.
+
+    shared : as `Columns.of` takes it: what components share decides which covariates may be centred.
+    """
     y, x, weight, problem = clean(data)
     total = total_weight(weight)
     size = magnitude(y)
@@ -58,7 +62,8 @@ def regression(data: Data, intercept: bool) -> tuple[Regression, Array]:
     y_unit, constant = unit_of(jnp.sum(weight * y**2) / total, y_mean)
     y = y / y_unit
     y_mean, y_unit = y_mean * size, y_unit * size
-    columns, found = prepare(x, weight, intercept, y_mean, y_unit)
+    centred = Columns.of(shared, intercept, x.shape[0] + int(intercept)).centred(intercept)
+    columns, found = prepare(x, weight, intercept, y_mean, y_unit, centred)
     problem |= found | jnp.where(constant, Problem.CONSTANT_RESPONSE, 0)
     residuals = y - numerics.linear(least_squares(columns, y, weight[None, :]), columns.x)[0]
     pooled = jnp.sqrt(jnp.sum(weight * residuals**2) / total)
@@ -97,16 +102,22 @@ def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
     return jnp.where(constant, 1.0, jnp.sqrt(mean_square)), constant
 
 
-def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Array) -> tuple[Design, Array]:
-    """The design of covariates (p, n) and `Problem` bits: constant or collinear columns."""
+def prepare(
+    x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Array, centred: tuple[bool, ...] | None = None
+) -> tuple[Design, Array]:
+    """The design of covariates (p, n) and `Problem` bits: constant or collinear columns.
+
+    centred : which of them, where there is an intercept; None for all. Rows of weight 0 become rows of 0.
+    """
     total = total_weight(weight)
     size = magnitude(x)
     x = x / size[:, None]
     x_mean = jnp.sum(x * weight[None, :], axis=1) / total if intercept else jnp.zeros(x.shape[0], x.dtype)
-    x = x - x_mean[:, None]
+    x = jnp.where((weight > 0)[None, :], x - x_mean[:, None], 0.0)
     x_unit, constant = unit_of(jnp.sum(x**2 * weight[None, :], axis=1) / total, x_mean)
     x = x / x_unit[:, None]
-    x_mean, x_unit = x_mean * size, x_unit * size
+    kept = jnp.zeros_like(x_mean) if centred is None else jnp.where(jnp.array(centred, bool), 0.0, x_mean / x_unit)
+    x_mean, x_unit = (x_mean - kept * x_unit) * size, x_unit * size
     if intercept:
         x = jnp.concatenate([jnp.ones((1, x.shape[1]), x.dtype), x])
     to_user, to_prepared, shift = _maps(intercept, y_mean, y_unit, x_mean, x_unit)
@@ -115,6 +126,8 @@ def prepare(x: Array, weight: Array, intercept: bool, y_mean: Array, y_unit: Arr
     collinear = jnp.any(pivots < COLLINEAR * jnp.finfo(x.dtype).eps * jnp.diagonal(xx)) & ~jnp.any(constant)
     problem = jnp.where(jnp.any(constant), Problem.CONSTANT_COVARIATE, 0)
     problem |= jnp.where(collinear, Problem.COLLINEAR, 0)
+    if centred is not None:
+        x = x.at[1:].add(jnp.where((weight > 0)[None, :], kept[:, None], 0.0))
     return Design(x, to_user, to_prepared, shift), problem
 
 
@@ -141,10 +154,10 @@ def ridged(xx: Array) -> Array:
     return jnp.where(jnp.broadcast_to(jnp.eye(xx.shape[-1], dtype=bool), xx.shape), lifted, xx)
 
 
-def least_squares(design: Design, y: Array, weight: Array) -> Array:
-    """Coefficients (K, p) of weighted regressions of y (n,) with row weights (K, n)."""
+def least_squares(design: Design, y: Array, weight: Array, columns: Columns | None = None) -> Array:
+    """Coefficients (K, p) of weighted regressions of y (n,) with row weights (K, n); `columns`, if some are shared."""
     xx, xy = numerics.weighted_products(weight, weight * y[None, :], design.x)
-    return numerics.solve_positive(ridged(xx), xy)
+    return (columns or Columns(())).solve(ridged(xx), xy)
 
 
 def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common: bool, degeneracy: Degeneracy) -> Array:

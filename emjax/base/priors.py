@@ -74,6 +74,39 @@ class NormalInverseWishart(NamedTuple):
         _require_positive_definite(self.scale, "NormalInverseWishart(scale=...)")
 
 
+@register
+class GammaPrior(NamedTuple):
+    """Prior of Poisson rates: density proportional to rates_k^(shape - 1) exp(-rate rates_k).
+
+    shape : a number or (K,), at least 1, so that its mode is a rate. rate : a number or (K,), in the user's units of
+    exposure; None sets the prior's mean to the overall rate of the data.
+    """
+
+    shape: Array | float = 2.0
+    rate: Array | float | None = None
+
+    def check(self) -> None:
+        """Errors: `DataError` for values outside their range."""
+        _require(self.shape, 1.0, True, "GammaPrior(shape=...)", "1 or larger")
+        _require(self.rate, 0.0, False, "GammaPrior(rate=...)", "positive and finite")
+
+
+@register
+class BetaPrior(NamedTuple):
+    """Prior of probabilities: density proportional to p_k^(alpha - 1) (1 - p_k)^(beta - 1).
+
+    alpha, beta : numbers or (K,), at least 1, so that the mode is a probability.
+    """
+
+    alpha: Array | float = 2.0
+    beta: Array | float = 2.0
+
+    def check(self) -> None:
+        """Errors: `DataError` for values below 1 or not finite."""
+        _require(self.alpha, 1.0, True, "BetaPrior(alpha=...)", "1 or larger")
+        _require(self.beta, 1.0, True, "BetaPrior(beta=...)", "1 or larger")
+
+
 def _require(value: Any, least: float, allowed: bool, what: str, how: str) -> None:
     """Numbers above `least` (or at it, where `allowed`), and finite; None passes."""
     if value is None:
@@ -101,6 +134,20 @@ def log_dirichlet(weights: Array, concentration: Array) -> Array:
     """Log density of probabilities (K,)."""
     powers = jnp.where(concentration == 1.0, 0.0, (concentration - 1.0) * jnp.log(weights))
     return jnp.sum(powers) + jax.lax.lgamma(jnp.sum(concentration)) - jnp.sum(jax.lax.lgamma(concentration))
+
+
+def log_gamma(values: Array, shape: Array, rate: Array) -> Array:
+    """Log density of rates, elementwise."""
+    power = jnp.where(shape == 1.0, 0.0, (shape - 1.0) * jnp.log(values))
+    return shape * jnp.log(rate) - jax.lax.lgamma(shape) + power - rate * values
+
+
+def log_beta(p: Array, alpha: Array, beta: Array) -> Array:
+    """Log density of probabilities, elementwise."""
+    powers = jnp.where(alpha == 1.0, 0.0, (alpha - 1.0) * jnp.log(p))
+    powers = powers + jnp.where(beta == 1.0, 0.0, (beta - 1.0) * jnp.log1p(-p))
+    lgamma = jax.lax.lgamma
+    return powers + lgamma(alpha + beta) - lgamma(alpha) - lgamma(beta)
 
 
 def log_inverse_gamma(variance: Array, shape: Array, scale: Array) -> Array:

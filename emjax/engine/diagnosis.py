@@ -69,6 +69,24 @@ def _dependent(data: Data) -> str:
     return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
 
 
+def _first(data: Data, bad: np.ndarray, values: np.ndarray, name: str) -> str:
+    """The first bad row that counts, or nothing."""
+    rows = np.flatnonzero(bad & _used(data))
+    return f"first in row {rows[0]} of {name}: {values[rows[0]]:g}, {len(rows)} in all" if len(rows) else ""
+
+
+def _not_a_count(data: Data) -> str:
+    y = np.asarray(data.y, np.float64)
+    return "" if y.ndim != 1 else _first(data, np.isfinite(y) & ((y < 0) | (y != np.round(y))), y, "y")
+
+
+def _above_trials(data: Data) -> str:
+    y = np.asarray(data.y, np.float64)
+    trials = np.ones_like(y) if data.trials is None else np.asarray(data.trials, np.float64)
+    found = _first(data, ~((trials >= 1) & np.isfinite(trials) & (trials == np.round(trials))), trials, "trials")
+    return found or _first(data, y > trials, y, "y")
+
+
 def _rows(data: Data) -> str:
     return f"{np.shape(data.y)[0]} rows"
 
@@ -81,4 +99,6 @@ _PLACES = {
     Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
+    Problem.NOT_A_COUNT: _not_a_count,
+    Problem.ABOVE_TRIALS: _above_trials,
 }

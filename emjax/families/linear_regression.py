@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import coefficients as shares
 from emjax.base import design, numerics, priors
+from emjax.base.coefficients import Columns
 from emjax.base.design import Design
 from emjax.base.priors import NormalInverseGamma
 from emjax.base.protocols import FamilyDefaults
@@ -53,12 +55,16 @@ class LinearRegression(FamilyDefaults):
     """Family of Gaussian linear regressions.
 
     intercept : put a column of ones first. scale : "component" or "common".
+    shared : coefficients that are equal in all components: "slopes" (intercepts vary), "intercept" (slopes vary) or a
+    tuple of columns of the coefficients; None shares nothing. With component scales the M-step is then conditional
+    (ECM; Meng & Rubin 1993, Biometrika 80): generalised least squares given the scales, then scales given those.
     Data: y (n,), x (n, p) or None for the intercept alone, optional offset (n,).
     The likelihood is maximised exactly: scale divides by the component's rows, not by rows less coefficients.
     """
 
     intercept: bool = True
     scale: Literal["component", "common"] = "component"
+    shared: Any = None
     blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
@@ -66,11 +72,15 @@ class LinearRegression(FamilyDefaults):
             raise DataError(f"LinearRegression(intercept={self.intercept!r}): use True or False.")
         if self.scale not in ("component", "common"):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
+        shares.check_setting("LinearRegression", self.shared, self.intercept)
 
     @property
     def common(self) -> bool:
         """One scale for all components."""
         return self.scale == "common"
+
+    def _columns(self, prepared: LinearRegressionData) -> Columns:
+        return Columns.of(self.shared, self.intercept, prepared.design.x.shape[0])
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
@@ -81,11 +91,13 @@ class LinearRegression(FamilyDefaults):
             raise DataError(f"LinearRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
+        if self.common and not Columns.of(self.shared, self.intercept, p).own:
+            raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")
 
     def check_params(self, params: LinearRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
-        if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
-            raise DataError("coefficients must be finite.")
+        shares.check_coefficients(params.coefficients, self.shared, self.intercept)
         if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
             raise DataError("scale must be positive and finite.")
 
@@ -93,7 +105,7 @@ class LinearRegression(FamilyDefaults):
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[LinearRegressionData, Array]:
         """Centre (with an intercept) and scale; the pooled scale comes from one regression."""
-        found, problem = design.regression(data, self.intercept)
+        found, problem = design.regression(data, self.intercept, self.shared)
         prepared = LinearRegressionData(*found, None, None)
         if prior is not None:
             prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, n_components))
@@ -102,6 +114,8 @@ class LinearRegression(FamilyDefaults):
         return prepared, jnp.int32(problem)
 
     def _prepare_prior(self, prior: NormalInverseGamma, prepared: LinearRegressionData, n_components: int) -> Any:
+        if self.shared is not None:
+            raise DataError("LinearRegression(shared=...) takes no prior of the family: leave out prior['family'].")
         dtype, p = prepared.y.dtype, prepared.design.x.shape[0]
         identity = jnp.eye(p, dtype=dtype)
         mean = jnp.zeros(p, dtype)
@@ -122,6 +136,7 @@ class LinearRegression(FamilyDefaults):
         coefficients, scale = fixed
         if coefficients is not None:
             coefficients = prepared.design.coefficients_from_user(jnp.asarray(coefficients, dtype))
+            coefficients = self._columns(prepared).equal(coefficients)
         if scale is not None:
             scale = jnp.asarray(scale, dtype) / prepared.y_unit
         return LinearRegressionParams(coefficients, scale)
@@ -164,7 +179,10 @@ class LinearRegression(FamilyDefaults):
         if fixed is not None and fixed.coefficients is not None:
             step = fixed.coefficients - params.coefficients  # the start may have others
         else:
-            step = numerics.solve_positive(design.ridged(xx), xe)
+            # Where components share coefficients their equations add up, each in units of its own scale.
+            precision = jnp.ones_like(params.scale) if self.shared is None else params.scale**-2
+            information, score = precision[:, None, None] * xx, precision[:, None] * xe
+            step = self._columns(prepared).solve(design.ridged(information), score)
         curvature = jnp.sum(step * numerics.apply(xx, step), axis=1)
         squares = ee - 2.0 * jnp.sum(step * xe, axis=1) + curvature
         squares = jnp.maximum(squares, jnp.finfo(prepared.y.dtype).eps ** 2 * ee)
@@ -179,7 +197,7 @@ class LinearRegression(FamilyDefaults):
     def initial(self, prepared: LinearRegressionData, resp: Array, spread: Array) -> LinearRegressionParams:
         """Weighted least squares at `resp`, one scale from the squared residuals weighted by `spread`."""
         eps = jnp.finfo(prepared.y.dtype).eps
-        coefficients = design.least_squares(prepared.design, prepared.y, resp)
+        coefficients = design.least_squares(prepared.design, prepared.y, resp, self._columns(prepared))
         params = LinearRegressionParams(coefficients, jnp.ones(resp.shape[0], resp.dtype))
         squares = jnp.sum(spread * self._residuals(params, prepared) ** 2) / jnp.maximum(jnp.sum(spread), eps)
         params = params._replace(scale=jnp.sqrt(jnp.maximum(squares, eps)) * params.scale)
@@ -225,11 +243,11 @@ class LinearRegression(FamilyDefaults):
     # --- coordinates and units --------------------------------------------------------------------------------------
 
     def component_of_free(self, prepared: LinearRegressionData, n_components: int) -> tuple[int, ...]:
-        """Coefficients component by component, then log scales."""
+        """Coefficients component by component, shared ones once, then log scales."""
         owners: list[int] = []
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
         if fixed.coefficients is None:
-            owners += [k for k in range(n_components) for _ in range(prepared.design.x.shape[0])]
+            owners += self._columns(prepared).owners(n_components)
         if fixed.scale is None:
             owners += [-1] if self.common else list(range(n_components))
         return tuple(owners)
@@ -243,7 +261,7 @@ class LinearRegression(FamilyDefaults):
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
         parts = [jnp.zeros(0, params.scale.dtype)]
         if fixed.coefficients is None:
-            parts.append(params.coefficients.reshape(-1))
+            parts.append(self._columns(prepared).to_free(params.coefficients))
         if fixed.scale is None:
             parts.append(jnp.log(params.scale[:1] if self.common else params.scale))
         return jnp.concatenate(parts)
@@ -251,10 +269,11 @@ class LinearRegression(FamilyDefaults):
     def from_free(self, free: Array, prepared: LinearRegressionData, n_components: int) -> LinearRegressionParams:
         """The inverse of `to_free`."""
         fixed = prepared.fixed or LinearRegressionParams(None, None)  # type: ignore[arg-type]
-        p = prepared.design.x.shape[0]
+        columns = self._columns(prepared)
         coefficients, scale = fixed.coefficients, fixed.scale
         if coefficients is None:
-            coefficients, free = free[: n_components * p].reshape(n_components, p), free[n_components * p :]
+            size = len(columns.owners(n_components))
+            coefficients, free = columns.from_free(free[:size], n_components), free[size:]
         if scale is None:
             scale = jnp.broadcast_to(jnp.exp(free), (n_components,))
         return LinearRegressionParams(coefficients, scale)
@@ -266,7 +285,7 @@ class LinearRegression(FamilyDefaults):
 
     def from_user(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> LinearRegressionParams:
         """The inverse of `to_user`."""
-        coefficients = prepared.design.coefficients_from_user(params.coefficients)
+        coefficients = self._columns(prepared).equal(prepared.design.coefficients_from_user(params.coefficients))
         return LinearRegressionParams(coefficients, params.scale / prepared.y_unit)
 
     def sample(self, key: Array, params: LinearRegressionParams, data: Data, labels: Array) -> Array:
