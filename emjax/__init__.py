@@ -1,6 +1,7 @@
 """EM for thousands of latent-variable models at once."""
 
 from emjax.base.priors import Dirichlet as Dirichlet
+from emjax.base.priors import GammaRate as GammaRate
 from emjax.base.priors import NormalInverseGamma as NormalInverseGamma
 from emjax.base.priors import NormalInverseWishart as NormalInverseWishart
 from emjax.base.protocols import Family as Family
@@ -31,10 +32,23 @@ from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
 from emjax.engine.streaming import fit_stream as fit_stream
+from emjax.families.exponential import Exponential as Exponential
+from emjax.families.exponential import ExponentialParams as ExponentialParams
+from emjax.families.gamma import Gamma as Gamma
+from emjax.families.gamma import GammaParams as GammaParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.families.negative_binomial import NegativeBinomial as NegativeBinomial
+from emjax.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams
+from emjax.families.negative_binomial_regression import NegativeBinomialRegression as NegativeBinomialRegression
+from emjax.families.negative_binomial_regression import (
+    NegativeBinomialRegressionParams as NegativeBinomialRegressionParams,
+)
+from emjax.families.with_component import PointMass as PointMass
+from emjax.families.with_component import UniformNoise as UniformNoise
+from emjax.families.with_component import WithComponent as WithComponent
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams

@@ -74,6 +74,22 @@ class NormalInverseWishart(NamedTuple):
         _require_positive_definite(self.scale, "NormalInverseWishart(scale=...)")
 
 
+@register
+class GammaRate(NamedTuple):
+    """Prior of rates: density proportional to rate_k^(shape - 1) exp(-rate rate_k), in the user's units.
+
+    shape : a number, at least 1, so that its mode exists without data; its mean is shape / rate. rate : positive.
+    """
+
+    shape: Array | float
+    rate: Array | float
+
+    def check(self) -> None:
+        """Errors: `DataError` for values outside their range."""
+        _require(self.shape, 1.0, True, "GammaRate(shape=...)", "1 or larger")
+        _require(self.rate, 0.0, False, "GammaRate(rate=...)", "positive and finite")
+
+
 def _require(value: Any, least: float, allowed: bool, what: str, how: str) -> None:
     """Numbers above `least` (or at it, where `allowed`), and finite; None passes."""
     if value is None:
@@ -101,6 +117,11 @@ def log_dirichlet(weights: Array, concentration: Array) -> Array:
     """Log density of probabilities (K,)."""
     powers = jnp.where(concentration == 1.0, 0.0, (concentration - 1.0) * jnp.log(weights))
     return jnp.sum(powers) + jax.lax.lgamma(jnp.sum(concentration)) - jnp.sum(jax.lax.lgamma(concentration))
+
+
+def log_gamma(rates: Array, shape: Array, rate: Array) -> Array:
+    """Log density of rates, any shape."""
+    return shape * jnp.log(rate) - jax.lax.lgamma(shape) + (shape - 1.0) * jnp.log(rates) - rate * rates
 
 
 def log_inverse_gamma(variance: Array, shape: Array, scale: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from emjax.base.records import Data
@@ -37,6 +39,14 @@ def _used(data: Data) -> np.ndarray:
     assert data.weight is not None
     weight = np.asarray(data.weight if data.unit is None else data.weight[data.unit], np.float64)
     return ~(weight == 0) if data.observed is None else ~(weight == 0) & np.asarray(data.observed)
+
+
+def _wrong(bad: Callable[[np.ndarray], np.ndarray], data: Data) -> str:
+    """The first value of y that is `bad` in a row that counts."""
+    y = np.asarray(data.y, np.float64)
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero(bad(y) & _used(data)) if y.ndim == 1 else []
+    return f"first in row {rows[0]} of y: {y[rows[0]]:g}, {len(rows)} in all" if len(rows) else ""
 
 
 def _weight(data: Data) -> str:
@@ -81,4 +91,6 @@ _PLACES = {
     Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
+    Problem.NOT_A_COUNT: lambda data: _wrong(lambda y: (y < 0) | (y != np.round(y)), data),
+    Problem.NOT_POSITIVE: lambda data: _wrong(lambda y: y <= 0, data),
 }

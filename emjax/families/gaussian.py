@@ -233,13 +233,17 @@ class Gaussian(FamilyDefaults):
     def flags(
         self, params: GaussianParams, statistics: GaussianStatistics, prepared: GaussianData, degeneracy: Degeneracy
     ) -> Array:
-        """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance."""
+        """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance.
+
+        One component may be compared with the data.
+        """
         n_components, d = params.means.shape
+        compared = n_components > 1 or degeneracy.relative_to == "data"
         min_rows = d + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
         few = jnp.min(statistics.total) < degeneracy.suspect_rows * (d + self.form.size(d))
-        suspect = few if n_components > 1 else jnp.zeros((), bool)
+        suspect = few if compared else jnp.zeros((), bool)
         collapsed = jnp.zeros((), bool)
-        if n_components > 1 and not self.form.tied:
+        if compared and (n_components == 1 or not self.form.tied):
             smallest, largest = self.form.extreme_scales(params.covariances, prepared.deviation)
             if degeneracy.relative_to == "data":
                 largest = jnp.ones_like(largest)

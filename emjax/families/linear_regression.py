@@ -229,13 +229,17 @@ class LinearRegression(FamilyDefaults):
         prepared: LinearRegressionData,
         degeneracy: Degeneracy,
     ) -> Array:
-        """DEGENERATE and SUSPECT by the named settings; no rule for one component or one common scale."""
-        p, n_components = params.coefficients.shape[1], params.scale.shape[0]
+        """DEGENERATE and SUSPECT by the named settings; no rule for one component or one common scale.
+
+        One component may be compared with the data.
+        """
+        p = params.coefficients.shape[1]
+        alone = params.scale.shape[0] == 1 and degeneracy.relative_to == "components"
         min_rows = p + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
         few = jnp.min(statistics.total) < degeneracy.suspect_rows * (p + 1.0)
-        suspect = few if n_components > 1 else jnp.zeros((), bool)
+        suspect = jnp.zeros((), bool) if alone else few
         collapsed = jnp.zeros((), bool)
-        if n_components > 1 and (not self.common or degeneracy.relative_to == "data"):
+        if not alone and (not self.common or degeneracy.relative_to == "data"):
             components = degeneracy.relative_to == "components"
             largest = jnp.max(params.scale) if components else prepared.pooled_scale
             ratio = jnp.min(params.scale) / largest
