@@ -130,9 +130,7 @@ class NegativeBinomialRegression(FamilyDefaults):
         )
         return NegativeBinomialRegressionStatistics(total, xx, xe, of_size, bend)
 
-    def maximize(
-        self, statistics: NegativeBinomialRegressionStatistics, params: Params, prepared: Prepared
-    ) -> Params:
+    def maximize(self, statistics: NegativeBinomialRegressionStatistics, params: Params, prepared: Prepared) -> Params:
         """One step each, no longer than `LONGEST`: far from the maximum Newton's step in a log mean is too long."""
         coefficients, sizes = prepared.fixed or Params(None, None)  # type: ignore[arg-type]
         if coefficients is None:
