@@ -38,10 +38,20 @@ from emjax.families.binomial import Binomial as Binomial
 from emjax.families.binomial import BinomialParams as BinomialParams
 from emjax.families.binomial_regression import BinomialRegression as BinomialRegression
 from emjax.families.binomial_regression import BinomialRegressionParams as BinomialRegressionParams
+from emjax.families.exponential import Exponential as Exponential
+from emjax.families.exponential import ExponentialParams as ExponentialParams
+from emjax.families.gamma import Gamma as Gamma
+from emjax.families.gamma import GammaParams as GammaParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.families.negative_binomial import NegativeBinomial as NegativeBinomial
+from emjax.families.negative_binomial import NegativeBinomialParams as NegativeBinomialParams
+from emjax.families.negative_binomial_regression import NegativeBinomialRegression as NegativeBinomialRegression
+from emjax.families.negative_binomial_regression import (
+    NegativeBinomialRegressionParams as NegativeBinomialRegressionParams,
+)
 from emjax.families.poisson import Poisson as Poisson
 from emjax.families.poisson import PoissonParams as PoissonParams
 from emjax.families.poisson_regression import PoissonRegression as PoissonRegression
@@ -50,6 +60,9 @@ from emjax.families.student_t import StudentT as StudentT
 from emjax.families.student_t import StudentTParams as StudentTParams
 from emjax.families.student_t_regression import StudentTRegression as StudentTRegression
 from emjax.families.student_t_regression import StudentTRegressionParams as StudentTRegressionParams
+from emjax.families.with_component import PointMass as PointMass
+from emjax.families.with_component import UniformNoise as UniformNoise
+from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors

@@ -1,11 +1,13 @@
 """The models of the contract battery: one row each, in `tests/rows`. A new model is a file there, a line here."""
 
 from tests.lanes import Case
-from tests.rows import counts, gaussian, linear_regression, student_t
+from tests.rows import counts, gaussian, linear_regression, positive, student_t, with_component
 
 CASES: tuple[Case, ...] = (
     *linear_regression.CASES,
     *gaussian.CASES,
     *counts.CASES,
     *student_t.CASES,
+    *positive.CASES,
+    *with_component.CASES,
 )

@@ -158,16 +158,17 @@ class CovarianceForm:
         return jnp.sqrt(smallest), jnp.sqrt(jnp.max(numerics.largest_eigenvalue(covariances)))
 
     def flags(self, covariances: Array, total: Array, size: int, deviation: Array, degeneracy: Degeneracy) -> Array:
-        """DEGENERATE and SUSPECT by the named settings; no rule for one component or a tied covariance.
+        """DEGENERATE and SUSPECT by the named settings; no rule for a tied covariance, or one component by itself.
 
         total (K,) : rows of the components. size : parameters of one. deviation (d,) : as in `extreme_scales`.
         """
         n_components, d = covariances.shape[:2]
         min_rows = d + 1.0 if degeneracy.min_rows is None else degeneracy.min_rows
         few = jnp.min(total) < degeneracy.suspect_rows * size
-        suspect = few if n_components > 1 else jnp.zeros((), bool)
+        compared = n_components > 1 or degeneracy.relative_to == "data"
+        suspect = few if compared else jnp.zeros((), bool)
         collapsed = jnp.zeros((), bool)
-        if n_components > 1 and not self.tied:
+        if compared and (n_components == 1 or not self.tied):
             smallest, largest = self.extreme_scales(covariances, deviation)
             if degeneracy.relative_to == "data":
                 largest = jnp.ones_like(largest)

@@ -161,16 +161,17 @@ def least_squares(design: Design, y: Array, weight: Array, columns: Columns | No
 
 
 def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common: bool, degeneracy: Degeneracy) -> Array:
-    """DEGENERATE and SUSPECT by the named settings; no rule for one component or one common scale.
+    """DEGENERATE and SUSPECT by the named settings; no rule for one common scale, or one component by itself.
 
     scale and total (K,) : residual scales and rows of the components. size : parameters of one, its scale included.
     """
     n_components = scale.shape[0]
     min_rows = float(size) if degeneracy.min_rows is None else degeneracy.min_rows
     few = jnp.min(total) < degeneracy.suspect_rows * size
-    suspect = few if n_components > 1 else jnp.zeros((), bool)
+    compared = n_components > 1 or degeneracy.relative_to == "data"
+    suspect = few if compared else jnp.zeros((), bool)
     collapsed = jnp.zeros((), bool)
-    if n_components > 1 and (not common or degeneracy.relative_to == "data"):
+    if compared and (not common or degeneracy.relative_to == "data"):
         components = degeneracy.relative_to == "components"
         largest = jnp.max(scale) if components else pooled_scale
         ratio = jnp.min(scale) / largest

@@ -20,6 +20,11 @@ class FamilyDefaults:
         """The M-step never lowers the objective."""
         return True
 
+    @property
+    def extra(self) -> int:
+        """All components are exchangeable."""
+        return 0
+
     def boundary(self: Any, params: Params, prepared: Any) -> Array:
         """All in the interior."""
         return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)
@@ -40,6 +45,11 @@ class Family(Protocol):
     @property
     def monotone(self) -> bool:
         """False where the M-step may lower the objective; the engine then guards it."""
+        ...
+
+    @property
+    def extra(self) -> int:
+        """How many components at the end keep their places where labels are exchanged."""
         ...
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:

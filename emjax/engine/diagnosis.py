@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from emjax.base.records import Data
@@ -75,9 +77,11 @@ def _first(data: Data, bad: np.ndarray, values: np.ndarray, name: str) -> str:
     return f"first in row {rows[0]} of {name}: {values[rows[0]]:g}, {len(rows)} in all" if len(rows) else ""
 
 
-def _not_a_count(data: Data) -> str:
+def _wrong(data: Data, bad: Callable[[np.ndarray], np.ndarray]) -> str:
+    """The first finite value of y that is `bad` in a row that counts."""
     y = np.asarray(data.y, np.float64)
-    return "" if y.ndim != 1 else _first(data, np.isfinite(y) & ((y < 0) | (y != np.round(y))), y, "y")
+    with np.errstate(invalid="ignore"):
+        return "" if y.ndim != 1 else _first(data, np.isfinite(y) & bad(y), y, "y")
 
 
 def _above_trials(data: Data) -> str:
@@ -99,6 +103,7 @@ _PLACES = {
     Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
-    Problem.NOT_A_COUNT: _not_a_count,
+    Problem.NOT_A_COUNT: lambda data: _wrong(data, lambda y: (y < 0) | (y != np.round(y))),
     Problem.ABOVE_TRIALS: _above_trials,
+    Problem.NOT_POSITIVE: lambda data: _wrong(data, lambda y: y <= 0),
 }

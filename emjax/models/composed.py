@@ -66,6 +66,11 @@ class Composed(Model):
             raise DataError(f"{name}(family={self.family!r}) is not a family: try LinearRegression() or Gaussian().")
         if isinstance(self.latent, type) or not isinstance(self.latent, Latent):
             raise DataError(f"{name}(latent={self.latent!r}) is not a latent structure: try MixingWeights().")
+        if self.n_components <= self.family.extra:
+            raise DataError(
+                f"{name}(n_components={self.n_components}): the components without parameters count too; give "
+                f"{self.family.extra + 1} or more."
+            )
 
     @property
     def monotone(self) -> bool:  # type: ignore[override]
@@ -229,7 +234,19 @@ class Composed(Model):
         """Labels that suit the latent coordinates; as they are where fixed blocks give them a meaning."""
         if prepared.latent.fixed is not None or prepared.family.fixed is not None:
             return jnp.arange(self.n_components)
-        return self.latent.order(params.latent, prepared.latent)
+        order = jnp.asarray(self.latent.order(params.latent, prepared.latent))
+        keep = order >= self.n_components - self.family.extra
+        return order[jnp.argsort(keep, stable=True)]
+
+    def _extra_first(self, latent: Any, prepared: ComposedData, back: bool = False) -> Any:
+        """Latent parameters as their coordinates take them: an exchangeable component last, the baseline.
+
+        As they are where all components are exchangeable, or where fixed values belong to labels.
+        """
+        extra = self.family.extra
+        if extra == 0 or prepared.latent.fixed is not None:
+            return latent
+        return self.latent.relabel(latent, np.roll(np.arange(self.n_components), -extra if back else extra))
 
     def boundary(self, params: MixtureParams, prepared: ComposedData) -> Array:
         """What is at an edge: a probability of 0, and everything of a component that has died out."""
@@ -237,20 +254,22 @@ class Composed(Model):
         owners = jnp.array(self.family.component_of_free(prepared.family, self.n_components), dtype=jnp.int32)
         family = self.family.boundary(params.family, prepared.family)
         family = jnp.where((owners >= 0) & empty[owners], jnp.int32(2), family)
-        return jnp.concatenate([self.latent.boundary(params.latent, prepared.latent), family])
+        latent = self.latent.boundary(self._extra_first(params.latent, prepared), prepared.latent)
+        return jnp.concatenate([latent, family])
 
     # --- coordinates, units, predictions ----------------------------------------------------------------------------
 
     def to_free(self, params: MixtureParams, prepared: ComposedData) -> Array:
         """The latent structure's coordinates, then the family's, (m,)."""
-        latent = self.latent.to_free(params.latent, prepared.latent)
+        latent = self.latent.to_free(self._extra_first(params.latent, prepared), prepared.latent)
         return jnp.concatenate([latent, self.family.to_free(params.family, prepared.family)])
 
     def from_free(self, free: Array, prepared: ComposedData, like: Any = None) -> MixtureParams:
         """The inverse of `to_free`."""
         split = self.latent.n_free(prepared.latent, self.n_components)
+        latent = self.latent.from_free(free[:split], prepared.latent, self.n_components)
         return MixtureParams(
-            self.latent.from_free(free[:split], prepared.latent, self.n_components),
+            self._extra_first(latent, prepared, back=True),
             self.family.from_free(free[split:], prepared.family, self.n_components),
         )
 

@@ -80,7 +80,8 @@ def family_q(log_prob: np.ndarray, responsibilities: np.ndarray, row_weight: np.
     value = 0.0
     for i in range(n_rows):
         for k in range(n_components):
-            value += row_weight[i] * responsibilities[k, i] * log_prob[k, i]
+            if responsibilities[k, i] > 0:  # a point mass has a log density of minus infinity elsewhere
+                value += row_weight[i] * responsibilities[k, i] * log_prob[k, i]
     return value
 
 
