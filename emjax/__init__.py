@@ -31,6 +31,8 @@ from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
 from emjax.engine.streaming import fit_stream as fit_stream
+from emjax.families.categorical import Categorical as Categorical
+from emjax.families.categorical import CategoricalParams as CategoricalParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression

@@ -20,6 +20,29 @@ class FamilyDefaults:
         """The M-step never lowers the objective."""
         return True
 
+    @property
+    def missing(self) -> bool:
+        """NaN in y is an error."""
+        return False
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The response alone."""
+        return ()
+
+    @property
+    def prior_names(self) -> tuple[str, ...]:
+        """One prior for the whole family."""
+        return ("family",)
+
+    def named(self, params: Params) -> dict[str, Any]:
+        """The fields of the record."""
+        return params._asdict()
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """Nothing that the engine could not see itself."""
+        return ""
+
     def boundary(self: Any, params: Params, prepared: Any) -> Array:
         """All in the interior."""
         return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)
@@ -40,6 +63,29 @@ class Family(Protocol):
     @property
     def monotone(self) -> bool:
         """False where the M-step may lower the objective; the engine then guards it."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether NaN in y is a missing cell, not an error."""
+        ...
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Fields of `Data` beside y that the log density depends on: of "x", "offset", "trials"."""
+        ...
+
+    @property
+    def prior_names(self) -> tuple[str, ...]:
+        """What `prior=` may name: ("family",), or a name for each of several priors, which then come as a tuple."""
+        ...
+
+    def named(self, params: Params) -> dict[str, Any]:
+        """The blocks of the parameters by the names that `fixed=` uses."""
+        ...
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """On the host: where the first fault behind `problem` is, or an empty string."""
         ...
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:

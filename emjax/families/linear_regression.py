@@ -70,6 +70,11 @@ class LinearRegression(FamilyDefaults):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
 
     @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates and offset."""
+        return ("x", "offset")
+
+    @property
     def common(self) -> bool:
         """One scale for all components."""
         return self.scale == "common"
