@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import design, numerics
+from emjax.base.levels import Levels, shares
 from emjax.base.priors import Dirichlet
 from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
@@ -90,13 +91,8 @@ class Categorical(FamilyDefaults):
         """Columns of y where the levels say it."""
         return len(self.levels) if isinstance(self.levels, tuple) else None
 
-    def _levels(self, n_items: int) -> tuple[int, ...]:
-        return self.levels if isinstance(self.levels, tuple) else (self.levels,) * n_items
-
-    def _places(self, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-        """Item and level of each of the S levels."""
-        levels = self._levels(n_items)
-        return np.repeat(np.arange(n_items), levels), np.concatenate([np.arange(count) for count in levels])
+    def _layout(self, n_items: int) -> Levels:
+        return Levels(self.levels if isinstance(self.levels, tuple) else (self.levels,) * n_items)
 
     def check(self, data: Data) -> None:
         """y must have a column an item; covariates have no place here."""
@@ -117,7 +113,7 @@ class Categorical(FamilyDefaults):
         given = np.asarray(params.probabilities, np.float64)
         if given.ndim < 3 or not np.all(np.isfinite(given) & (given >= 0)):
             raise DataError("probabilities must have shape (K, J, L) and be finite and not negative.")
-        beyond = np.arange(given.shape[-1]) >= np.array(self._levels(given.shape[-2]))[:, None]
+        beyond = np.arange(given.shape[-1]) >= np.array(self._layout(given.shape[-2]).each)[:, None]
         if np.any(given[..., beyond] != 0):
             raise DataError("probabilities must be 0 beyond an item's number of levels.")
         if np.max(np.abs(np.sum(given, axis=-1) - 1.0)) > 1e-6:
@@ -133,12 +129,12 @@ class Categorical(FamilyDefaults):
             seen &= np.reshape(np.asarray(data.observed, bool), (len(y), -1))
         found = []
         if problem & Problem.UNKNOWN_LEVEL:
-            known = (y >= 0) & (y < np.array(self._levels(y.shape[1]))) & (y == np.round(y))
+            each = self._layout(y.shape[1]).each
+            known = (y >= 0) & (y < np.array(each)) & (y == np.round(y))
             bad = np.argwhere(seen & ~known)
             row, item = bad[0]
-            levels = self._levels(y.shape[1])[item]
             column = f", column {item}" if np.ndim(data.y) == 2 else ""
-            found.append(f"first in row {row}{column} of y: {y[row, item]:g} of {levels} levels, {len(bad)} in all")
+            found.append(f"first in row {row}{column} of y: {y[row, item]:g} of {each[item]} levels, {len(bad)} in all")
         if problem & Problem.NOTHING_OBSERVED:
             found.append(f"column {', '.join(map(str, np.flatnonzero(~np.any(seen, axis=0))))} of y")
         return "; ".join(found)
@@ -149,42 +145,24 @@ class Categorical(FamilyDefaults):
         """Which level each row has of each item, as zeros and ones."""
         y = (data.y[:, None] if data.y.ndim == 1 else data.y).T
         n_items, dtype = y.shape[0], y.dtype
-        levels = self._levels(n_items)
-        items, level = self._places(n_items)
+        layout = self._layout(n_items)
         weight = jnp.asarray(data.weight, dtype)
         seen = ~jnp.isnan(y) & (weight > 0)[None, :]
         y = jnp.where(seen, y, -1.0)
-        counts = jnp.array(levels, dtype)[:, None]
-        unknown = seen & ~((y >= 0) & (y < counts) & (y == jnp.round(y)))
+        each = jnp.array(layout.each, dtype)[:, None]
+        unknown = seen & ~((y >= 0) & (y < each) & (y == jnp.round(y)))
         problem = jnp.where(jnp.any(unknown), Problem.UNKNOWN_LEVEL, 0)
         nothing = ~jnp.any(seen, axis=1)
         problem |= jnp.where(jnp.any(nothing), Problem.NOTHING_OBSERVED, 0)
-        one_hot = (y[items] == jnp.array(level, dtype)[:, None]).astype(dtype)
-        pooled = _shares(self._spread(jnp.sum(one_hot * weight[None, :], axis=1), n_items))
+        one_hot = (y[layout.items] == jnp.array(layout.levels, dtype)[:, None]).astype(dtype)
+        pooled = shares(layout.spread(jnp.sum(one_hot * weight[None, :], axis=1)))
         at_zero = jnp.clip(COUNT_AT_ZERO / design.total_weight(weight), AT_ZERO, 1e-6)
         if prior is not None:
             concentration = jnp.asarray(prior.concentration, dtype)
-            prior = Dirichlet(jnp.broadcast_to(concentration, (n_items, max(levels))))
+            prior = Dirichlet(jnp.broadcast_to(concentration, (n_items, max(layout.each))))
         if fixed is not None:
             fixed = CategoricalParams(jnp.asarray(fixed.probabilities, dtype))
         return CategoricalData(one_hot, pooled, at_zero, prior, fixed), jnp.int32(problem)
-
-    def _spread(self, values: Array, n_items: int) -> Array:
-        """Values of the S levels, (..., S), by item and level, (..., J, L), 0 beyond an item's levels."""
-        items, level = self._places(n_items)
-        room = max(self._levels(n_items))
-        if len(items) < n_items * room:
-            values = (
-                jnp.zeros((*values.shape[:-1], n_items * room), values.dtype).at[..., items * room + level].set(values)
-            )
-        return values.reshape(*values.shape[:-1], n_items, room)
-
-    def _gather(self, values: Array) -> Array:
-        """The inverse of `_spread`."""
-        n_items, room = values.shape[-2:]
-        items, level = self._places(n_items)
-        values = values.reshape(*values.shape[:-2], n_items * room)
-        return values if len(items) == n_items * room else values[..., items * room + level]
 
     # --- the EM step ------------------------------------------------------------------------------------------------
 
@@ -192,7 +170,8 @@ class Categorical(FamilyDefaults):
         """(K, n), nats; -infinity where a row has a level of probability 0."""
         # Normalised here: float32 probabilities cast to float64 sum to 1 + 1e-8.
         total = jnp.sum(params.probabilities, axis=-1, keepdims=True)
-        logs = jnp.maximum(numerics.log_probability(self._gather(params.probabilities / total)), LOW)
+        layout = self._layout(total.shape[1])
+        logs = jnp.maximum(numerics.log_probability(layout.gather(params.probabilities / total)), LOW)
         sums = numerics.multiply(logs, prepared.one_hot)
         return jnp.where(sums > 0.5 * LOW, sums, -jnp.inf)
 
@@ -206,10 +185,10 @@ class Categorical(FamilyDefaults):
         """Shares of the expected counts, a Dirichlet prior's pseudo-counts added; as they were where there are none."""
         if prepared.fixed is not None:
             return prepared.fixed
-        n_items = params.probabilities.shape[1]
-        counts = self._spread(statistics.counts, n_items)
+        layout, counts = self._layout(params.probabilities.shape[1]), statistics.counts
         if prepared.prior is not None:
-            counts = counts + self._spread(self._gather(prepared.prior.concentration - 1.0), n_items)[None]
+            counts = counts + layout.gather(prepared.prior.concentration - 1.0)[None, :]
+        counts = layout.spread(counts)
         total = jnp.sum(counts, axis=-1, keepdims=True)
         some = total > 0
         return CategoricalParams(jnp.where(some, counts / jnp.where(some, total, 1.0), params.probabilities))
@@ -218,9 +197,9 @@ class Categorical(FamilyDefaults):
         """Frequencies at `resp`, drawn towards those of the whole sample."""
         if prepared.fixed is not None:
             return prepared.fixed
-        counts = self._spread(numerics.multiply(resp, prepared.one_hot.T), prepared.pooled.shape[0])
+        counts = self._layout(prepared.pooled.shape[0]).spread(numerics.multiply(resp, prepared.one_hot.T))
         pooled = jnp.broadcast_to(prepared.pooled[None], counts.shape)
-        own = jnp.where(jnp.sum(counts, axis=-1, keepdims=True) > 0, _shares(counts), pooled)
+        own = jnp.where(jnp.sum(counts, axis=-1, keepdims=True) > 0, shares(counts), pooled)
         return CategoricalParams((1.0 - POOLED) * own + POOLED * pooled)
 
     def elemental(self, prepared: CategoricalData) -> int:
@@ -234,11 +213,12 @@ class Categorical(FamilyDefaults):
         prior, p = prepared.prior, params.probabilities
         if prior is None:
             return jnp.zeros((), p.dtype)
-        extra = self._gather(prior.concentration - 1.0)[None]
-        powers = jnp.where(extra == 0, 0.0, extra * numerics.log_probability(self._gather(p)))
-        valid = self._gather(prior.concentration)
-        total = jnp.sum(self._spread(valid, p.shape[1]), axis=-1)
-        constant = jnp.sum(jax.lax.lgamma(total)) - jnp.sum(jax.lax.lgamma(valid))
+        layout = self._layout(p.shape[1])
+        concentration = layout.gather(prior.concentration)
+        extra = concentration[None, :] - 1.0
+        powers = jnp.where(extra == 0, 0.0, extra * numerics.log_probability(layout.gather(p)))
+        total = jnp.sum(layout.spread(concentration), axis=-1)
+        constant = jnp.sum(jax.lax.lgamma(total)) - jnp.sum(jax.lax.lgamma(concentration))
         return jnp.sum(powers) + p.shape[0] * constant
 
     def flags(
@@ -250,7 +230,9 @@ class Categorical(FamilyDefaults):
     ) -> Array:
         """BOUNDARY where a probability is at 0; SUSPECT by rows; DEGENERATE where fewer than a given `min_rows`."""
         n_components, n_items, _ = params.probabilities.shape
-        at_zero = jnp.any(self._gather(params.probabilities) < prepared.at_zero) & (prepared.fixed is None)
+        at_zero = jnp.any(self._layout(n_items).gather(params.probabilities) < prepared.at_zero) & (
+            prepared.fixed is None
+        )
         bits = jnp.where(at_zero, Flag.BOUNDARY, 0)
         if n_components > 1:
             fewest = jnp.min(statistics.total)
@@ -269,9 +251,10 @@ class Categorical(FamilyDefaults):
         if prepared.fixed is not None:
             return jnp.zeros(0, jnp.int32)
         p = params.probabilities
-        ratio, last = self._ratio_places(p.shape[1])
-        others, base = p[:, ratio[0], ratio[1]], p[:, ratio[0], last[ratio[0]]]
-        largest = ratio[1][None, :] == jnp.argmax(p, axis=-1).astype(jnp.int32)[:, ratio[0]]
+        layout = self._layout(p.shape[1])
+        items, levels = layout.ratios
+        others, base = p[:, items, levels], p[:, items, layout.last[items]]
+        largest = jnp.argmax(p, axis=-1)[:, items] == levels[None, :]
         codes = jnp.where(others < prepared.at_zero, 1, jnp.where((base < prepared.at_zero) & largest, 2, 0))
         return codes.reshape(-1).astype(jnp.int32)
 
@@ -280,13 +263,6 @@ class Categorical(FamilyDefaults):
         return CategoricalParams(params.probabilities[permutation])
 
     # --- coordinates and units --------------------------------------------------------------------------------------
-
-    def _ratio_places(self, n_items: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """Item and level of each log-ratio of one component, and the baseline, the last level, of each item."""
-        items, level = self._places(n_items)
-        last = np.array(self._levels(n_items)) - 1
-        keep = level < last[items]
-        return (items[keep], level[keep].astype(np.int32)), last
 
     def component_of_free(self, prepared: CategoricalData, n_components: int) -> tuple[int, ...]:
         """Component by component, item by item."""
@@ -304,19 +280,21 @@ class Categorical(FamilyDefaults):
         p = params.probabilities
         if prepared.fixed is not None:
             return jnp.zeros(0, p.dtype)
-        ratio, last = self._ratio_places(p.shape[1])
+        layout = self._layout(p.shape[1])
+        items, levels = layout.ratios
         logs = jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
-        return (logs[:, ratio[0], ratio[1]] - logs[:, ratio[0], last[ratio[0]]]).reshape(-1)
+        return (logs[:, items, levels] - logs[:, items, layout.last[items]]).reshape(-1)
 
     def from_free(self, free: Array, prepared: CategoricalData, n_components: int) -> CategoricalParams:
         """The inverse of `to_free`."""
         if prepared.fixed is not None:
             return prepared.fixed
         n_items, room = prepared.pooled.shape
-        ratio, last = self._ratio_places(n_items)
+        layout = self._layout(n_items)
         blank = np.full((n_components, n_items, room), -np.inf)
-        blank[:, np.arange(n_items), last] = 0.0
-        logits = jnp.asarray(blank, free.dtype).at[:, ratio[0], ratio[1]].set(free.reshape(n_components, -1))
+        blank[:, np.arange(n_items), layout.last] = 0.0
+        items, levels = layout.ratios
+        logits = jnp.asarray(blank, free.dtype).at[:, items, levels].set(free.reshape(n_components, -1))
         return CategoricalParams(jax.nn.softmax(logits, axis=-1))
 
     def to_user(self, params: CategoricalParams, prepared: CategoricalData) -> CategoricalParams:
@@ -332,8 +310,3 @@ class Categorical(FamilyDefaults):
         logs = jnp.log(params.probabilities)[labels]
         y = jax.random.categorical(key, logs, axis=-1).astype(params.probabilities.dtype)
         return y[:, 0] if y.shape[1] == 1 and jnp.ndim(data.y) == 1 else y
-
-
-def _shares(counts: Array) -> Array:
-    """Of each item's counts, (..., J, L); 0 where all are 0."""
-    return counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), jnp.finfo(counts.dtype).tiny)
