@@ -35,6 +35,8 @@ from emjax.families.categorical import Categorical as Categorical
 from emjax.families.categorical import CategoricalParams as CategoricalParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
+from emjax.families.independent import Independent as Independent
+from emjax.families.independent import IndependentParams as IndependentParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
