@@ -39,6 +39,8 @@ from emjax.families.independent import Independent as Independent
 from emjax.families.independent import IndependentParams as IndependentParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.families.log_density import LogDensity as LogDensity
+from emjax.families.log_density import from_log_density as from_log_density
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
