@@ -1,7 +1,17 @@
 """The models of the contract battery: one row each, in `tests/rows`. A new model is a file there, a line here."""
 
 from tests.lanes import Case
-from tests.rows import counts, gaussian, linear_regression, positive, student_t, with_component
+from tests.rows import (
+    categorical,
+    counts,
+    gaussian,
+    independent,
+    linear_regression,
+    log_density,
+    positive,
+    student_t,
+    with_component,
+)
 
 CASES: tuple[Case, ...] = (
     *linear_regression.CASES,
@@ -10,4 +20,7 @@ CASES: tuple[Case, ...] = (
     *student_t.CASES,
     *positive.CASES,
     *with_component.CASES,
+    *categorical.CASES,
+    *independent.CASES,
+    *log_density.CASES,
 )

@@ -155,6 +155,34 @@ def _add(left: tuple, right: tuple) -> tuple:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
+@jax.custom_jvp
+def log_probability(p: jax.Array) -> jax.Array:
+    """Logarithms of probabilities, -infinity where one is 0 or below the smallest ordinary number, any shape.
+
+    Derivatives are those of log p, and 0 where p is 0; p times its second derivative 1 / p^2 stays finite for p down to
+    the smallest ordinary number, where that of `jnp.log` overflows at the square root of it.
+    """
+    positive = p >= jnp.finfo(p.dtype).tiny
+    return jnp.where(positive, jnp.log(jnp.where(positive, p, 1.0)), -jnp.inf)
+
+
+@log_probability.defjvp
+def _log_probability_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return log_probability(primals[0]), tangents[0] * _reciprocal(primals[0])
+
+
+@jax.custom_jvp
+def _reciprocal(p: jax.Array) -> jax.Array:
+    positive = p >= jnp.finfo(p.dtype).tiny
+    return jnp.where(positive, 1.0 / jnp.where(positive, p, 1.0), 0.0)
+
+
+@_reciprocal.defjvp
+def _reciprocal_jvp(primals: tuple, tangents: tuple) -> tuple:
+    value = _reciprocal(primals[0])
+    return value, -(value * tangents[0]) * value
+
+
 def linear(coefficients: jax.Array, x: jax.Array) -> jax.Array:
     """Linear predictors (K, n) of coefficients (K, p) and covariates (p, n): no small matrix product a lane."""
     if x.shape[0] > 6:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-T = TypeVar("T", bound=type)
-_CLASSES: dict[str, type] = {}
+T = TypeVar("T", bound=Any)
+_CLASSES: dict[str, Any] = {}
 
 
 def register(cls: T) -> T:
-    """Let `emjax.load` build this NamedTuple or frozen dataclass again. A decorator, for models of one's own too."""
+    """Let `emjax.load` build this NamedTuple or frozen dataclass again, or find this function: by its name.
+
+    A decorator, for models and densities of one's own too.
+    """
     _CLASSES[cls.__name__] = cls
     return cls
 

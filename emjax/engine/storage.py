@@ -87,11 +87,14 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {"list" if isinstance(value, list) else "tuple": [_encode(v, arrays) for v in value]}
     if isinstance(value, dict):
         return {"dict": {str(k): _encode(v, arrays) for k, v in value.items()}}
+    if callable(value) and registry.find(getattr(value, "__name__", "")) is value:
+        return {"function": value.__name__}
     array = np.asarray(value)
-    if array.dtype == object:
+    if array.dtype == object and array.ndim:
         return {"names": [v if isinstance(v, int) else str(v) for v in array.tolist()]}
     if array.dtype.kind not in "fiubU":
-        raise DataError(f"{type(value).__name__} cannot be saved: register its class with emjax.register.")
+        what = f"the function {value.__name__}" if hasattr(value, "__name__") else f"the class {type(value).__name__}"
+        raise DataError(f"{type(value).__name__} cannot be saved: register {what} with emjax.register.")
     name = f"a{len(arrays)}"
     arrays[name] = array
     return {"array": name}
@@ -102,13 +105,13 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         return node
     (kind, content), *rest = node.items()
     if kind == "record":
-        cls = registry.find(content)
-        if cls is None:
-            raise DataError(f"The file holds a {content}: register its class with emjax.register before loading.")
+        cls = _registered(content)
         inner = {name: _decode(v, arrays) for name, v in rest[0][1].items()}
         if cls is Fit:
             inner["status"] = Status(int(inner["status"]))
         return cls(**inner)
+    if kind == "function":
+        return _registered(content)
     if kind in ("list", "tuple"):
         items = [_decode(v, arrays) for v in content]
         return items if kind == "list" else tuple(items)
@@ -118,6 +121,13 @@ def _decode(node: Any, arrays: dict[str, np.ndarray]) -> Any:
         return np.array(content, dtype=object)
     array = arrays[content]
     return array[()] if array.ndim == 0 else array
+
+
+def _registered(name: str) -> Any:
+    found = registry.find(name)
+    if found is None:
+        raise DataError(f"The file holds a {name}: register it with emjax.register before loading.")
+    return found
 
 
 def _stated(record: Fit | Fits) -> np.ndarray:

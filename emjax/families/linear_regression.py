@@ -75,6 +75,11 @@ class LinearRegression(FamilyDefaults):
         shares.check_setting("LinearRegression", self.shared, self.intercept)
 
     @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates and offset."""
+        return ("x", "offset")
+
+    @property
     def common(self) -> bool:
         """One scale for all components."""
         return self.scale == "common"
