@@ -35,9 +35,13 @@ from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.latent.markov_chain import MarkovChain as MarkovChain
+from emjax.latent.markov_chain import MarkovParams as MarkovParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
+from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
+from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
 from emjax.models.mixture import Mixture as Mixture
 
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Data
 from emjax.base.status import DataError
@@ -50,7 +51,8 @@ class Batch(NamedTuple):
                 part = part[:1]
             here = size if len(part) == count else 1
             columns = part.shape[1:] if name == "weight" and self.data.unit is not None else (n_rows, *part.shape[2:])
-            room = np.zeros((here, *columns), part.dtype)
+            padding = self.data.weight.shape[1] - 1 if name == "unit" and self.data.weight is not None else 0
+            room = np.full((here, *columns), padding, part.dtype)
             room[: len(part), : part.shape[1]] = part
             room[len(part) :] = room[len(part) - 1]
             return room
@@ -80,7 +82,7 @@ def one(model: Model, data: Any) -> Data:
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
-    data = _with_units(data)
+    data = _with_units(units.whole(data) if getattr(model, "sequential", False) else data)
     assert data.weight is not None
     n_units = n if data.unit is None else int(data.unit[-1]) + 1
     if data.weight.shape != (n_units,):
@@ -204,7 +206,11 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     stacked = Data(**fields)
     if stacked.unit is not None:
         return batches(model, [Data(*(None if f is None else f[i] for f in stacked)) for i in range(n_datasets)])
-    one(model, Data(*(None if f is None else f[0] for f in stacked)))
+    first = one(model, Data(*(None if f is None else f[0] for f in stacked)))
+    if first.unit is not None:  # one unit a dataset: its weight and that of the padding, shaped as `pad` would
+        weight = np.ones((n_datasets, 1), np.bool_) if stacked.weight is None else stacked.weight
+        weight = np.pad(weight, [(0, 0), (0, bucket(2) - 1)])
+        stacked = stacked._replace(weight=weight, unit=np.broadcast_to(np.zeros(n, np.int32), (n_datasets, n)))
     if stacked.weight is None:
         stacked = stacked._replace(weight=np.broadcast_to(np.ones(n, np.bool_), (n_datasets, n)))
     return [Batch(np.arange(n_datasets), stacked)], n_datasets

@@ -69,6 +69,14 @@ def _dependent(data: Data) -> str:
     return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
 
 
+def _unseen(data: Data) -> str:
+    assert data.weight is not None
+    unit = np.arange(len(data.y)) if data.unit is None else np.asarray(data.unit)
+    seen = np.bincount(unit, weights=_used(data), minlength=len(data.weight))
+    bad = np.flatnonzero(~(np.asarray(data.weight, np.float64) == 0) & (seen == 0))
+    return f"first in unit {bad[0]}, {len(bad)} in all" if len(bad) else ""
+
+
 def _rows(data: Data) -> str:
     return f"{np.shape(data.y)[0]} rows"
 
@@ -81,4 +89,5 @@ _PLACES = {
     Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
+    Problem.NOTHING_OBSERVED: _unseen,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params, Prediction
 from emjax.base.settings import Degeneracy, Race, Stop
@@ -105,7 +106,8 @@ class Fit(_Record):
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        culprit = diagnosis.not_finite(single)
+        sequential = getattr(self.model, "sequential", False)
+        culprit = diagnosis.not_finite(units.missing_unobserved(single) if sequential else single)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
         # Weights belong to the fit: rows of weight 0 are predicted too.
