@@ -38,11 +38,15 @@ def smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, we
 
 @smooth.defjvp
 def _smooth_jvp(primals: tuple, tangents: tuple) -> tuple:
-    """The derivative of the log-likelihood is made of its own results: no gradient goes back through the scans."""
-    first, weight = primals[3:]
-    found, moved = jax.jvp(lambda *moving: _smooth(*moving, first, weight), primals[:3], tangents[:3])
+    """The derivative of the log-likelihood is made of its own results: no gradient goes back through the scans.
+
+    The results themselves have none here (NaN), which would take as long again to compile: differentiate twice instead.
+    """
+    found = _smooth(*primals)
     change = jnp.sum(found.initial * tangents[0]) + jnp.sum(found.transitions * tangents[1])
-    return found, moved._replace(log_likelihood=change + jnp.sum(found.responsibilities * tangents[2]))
+    change = change + jnp.sum(found.responsibilities * tangents[2])
+    unknown = [jnp.full(part.shape, jnp.nan * change) for part in found[1:]]
+    return found, Smoothed(change, *unknown)
 
 
 def _smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> Smoothed:
