@@ -11,10 +11,9 @@ import numpy as np
 from jax.scipy.special import gammainc, gammaincc
 
 import emjax
-from emjax import Data, DataError, FamilyDefaults, Problem, register
+from emjax import Data, DataError, FamilyDefaults, Problem
 
 
-@register
 class PoissonParams(NamedTuple):
     rates: Any
 

@@ -20,6 +20,10 @@ class FamilyDefaults:
         """The M-step never lowers the objective."""
         return True
 
+    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
+        """Probabilities of less than each row's y, and of more, (K, n) each, for pseudo-residuals; None: not offered."""
+        return None
+
     def boundary(self: Any, params: Params, prepared: Any) -> Array:
         """All in the interior."""
         return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)

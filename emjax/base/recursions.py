@@ -59,9 +59,7 @@ def _smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, w
     return jax.lax.while_loop(lambda state: ~state[0], in_logarithms, (safe, found))[1]
 
 
-def _scaled(
-    initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array
-) -> tuple[Smoothed, Array]:
+def _scaled(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> tuple[Smoothed, Array]:
     """In probabilities, and whether that was safe.
 
     What underflows is lost. While every transition is possible another path takes its place at once; otherwise it may

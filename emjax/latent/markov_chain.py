@@ -98,7 +98,9 @@ class MarkovChain:
         """A stationary chain has no first probabilities of its own: `DataError`."""
         for what, given in (("prior", prior), ("fixed", fixed)):
             if self.stationary and given and given.get("initial") is not None:
-                raise DataError(f"{what}={{'initial': ...}} contradicts initial_distribution='stationary': leave one out.")
+                raise DataError(
+                    f"{what}={{'initial': ...}} contradicts initial_distribution='stationary': leave one out."
+                )
 
     def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[MarkovData, Array]:
         """Rows' weights and where sequences begin; negative, NaN or infinite weights become 0 and a problem bit."""
@@ -188,7 +190,10 @@ class MarkovChain:
         return resp
 
     def initial(self, prepared: MarkovData, resp: Array) -> MarkovParams:
-        """Soft counts of invented responsibilities (K, n), shrunk towards a chain that stays where it is."""
+        """Soft counts of invented responsibilities (K, n), shrunk towards a chain that stays where it is.
+
+        Every first state is equally likely: of a single sequence the count would decide for good.
+        """
         n_components, dtype = resp.shape[0], resp.dtype
         identity = jnp.eye(n_components, dtype=dtype)
         leave = (1.0 - STICKY) / max(1, n_components - 1)
@@ -196,13 +201,12 @@ class MarkovChain:
         onward = jnp.where(prepared.first[1:][None, :], 0.0, resp[:, 1:])
         counts = jnp.sum(resp[:, None, :-1] * onward[None, :, :], axis=2)
         transitions = _shares(counts + SHRINK * sticky, sticky)
-        entering = jnp.sum(jnp.where(prepared.first[None, :], resp, 0.0), axis=1) + 1.0
         fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
         transitions = transitions if fixed.transitions is None else fixed.transitions
         if fixed.initial is not None:
             return MarkovParams(fixed.initial, transitions)
-        start = recursions.stationary(transitions) if self.stationary else entering / jnp.sum(entering)
-        return MarkovParams(start, transitions)
+        even = jnp.full(n_components, 1.0 / n_components, dtype)
+        return MarkovParams(recursions.stationary(transitions) if self.stationary else even, transitions)
 
     # --- what the engine watches ------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class HiddenMarkovPrediction(NamedTuple):
         log-likelihood.
     pseudo_residuals : (n,), the normal quantile of each row's distribution function given the rows before it: standard
         normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its interval.
-        None where the family has no `tails`, NaN where nothing was observed.
+        None where the family offers no `tails`, NaN where nothing was observed.
     pseudo_residual_bounds : (n, 2), the ends of that interval, equal where the response is continuous.
     """
 
@@ -99,8 +99,9 @@ class HiddenMarkov(Composed):
         log_prob = self.log_prob(params, prepared)
         predicted = self.latent.predicted(params.latent, log_prob, prepared.latent)
         bounds = middle = None
-        if hasattr(self.family, "tails"):
-            bounds, middle = _pseudo_residuals(jnp.exp(predicted), *self.family.tails(params.family, prepared.family))  # type: ignore[attr-defined]
+        tails = getattr(self.family, "tails", lambda *_: None)(params.family, prepared.family)
+        if tails is not None:
+            bounds, middle = _pseudo_residuals(jnp.exp(predicted), *tails)
             bounds = jnp.where(prepared.observed[:, None], bounds, jnp.nan)
             middle = jnp.where(prepared.observed, middle, jnp.nan)
         return HiddenMarkovPrediction(

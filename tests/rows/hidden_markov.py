@@ -73,7 +73,9 @@ def hidden_data(params: MixtureParams, n: int, seed: int, lengths: tuple[int, ..
 
 def family_params(regression: bool, n_states: int, away: bool) -> Any:
     if regression:
-        return LinearRegressionParams(np.array(AWAY_LINES if away else LINES), np.array([4.0, 7.0] if away else [2.0, 3.5]))
+        return LinearRegressionParams(
+            np.array(AWAY_LINES if away else LINES), np.array([4.0, 7.0] if away else [2.0, 3.5])
+        )
     variances = np.array(VARIANCES)[:n_states, None, None] * (2.0 if away else 1.0)
     return GaussianParams(np.array(AWAY_MEANS if away else MEANS)[:n_states, None], variances)
 
