@@ -72,9 +72,13 @@ from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.latent.markov_chain import MarkovChain as MarkovChain
+from emjax.latent.markov_chain import MarkovParams as MarkovParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
+from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
+from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
 from emjax.models.mixture import Mixture as Mixture
 
 __version__ = "0.1.0"

@@ -105,9 +105,11 @@ def check_e_step(case: Case) -> None:
         close(point.objective[0], posterior.log_likelihood + log_prior, SAME, f"{name}: objective")
         if point.prediction is not None:
             unit = np.arange(len(case.data.y)) if case.data.unit is None else case.data.unit
-            wanted = posterior.responsibilities[:, unit].T
-            close(point.prediction.responsibilities[: len(unit)], wanted, SAME, f"{name}: responsibilities")
-            np.testing.assert_array_equal(point.prediction.labels[: len(unit)], np.argmax(wanted, axis=1))
+            sequences = hasattr(case.oracle, "decode")  # of states: the labels are the most probable path
+            rows = case.oracle.rows(posterior.responsibilities) if sequences else posterior.responsibilities[:, unit]
+            close(point.prediction.responsibilities[: len(unit)], rows.T, SAME, f"{name}: responsibilities")
+            wanted = case.oracle.decode(params) if sequences else np.argmax(rows, axis=0)
+            np.testing.assert_array_equal(point.prediction.labels[: len(unit)], wanted)
 
 
 def _q(case: Case, params: Any) -> Callable[[Any], float]:

@@ -5,6 +5,7 @@ from tests.rows import (
     categorical,
     counts,
     gaussian,
+    hidden_markov,
     independent,
     linear_regression,
     log_density,
@@ -23,4 +24,5 @@ CASES: tuple[Case, ...] = (
     *categorical.CASES,
     *independent.CASES,
     *log_density.CASES,
+    *hidden_markov.CASES,
 )

@@ -38,3 +38,34 @@ def covariances_from_free(free: jax.Array, size: int) -> jax.Array:
 
     factor = jnp.stack([jnp.stack([entry(i, j) for j in range(size)], axis=-1) for i in range(size)], axis=-2)
     return numerics.multiply(factor, jnp.swapaxes(factor, -1, -2))
+
+
+NEAR_ZERO = 1e-3  # a baseline below this share of the largest probability is replaced by that one
+
+
+def baseline(probabilities: jax.Array, preferred: int) -> jax.Array:
+    """The entry of (K,) against which log-ratios are taken: the preferred one where it is not near zero."""
+    largest = jnp.argmax(probabilities)
+    return jnp.where(probabilities[preferred] < NEAR_ZERO * probabilities[largest], largest, preferred)
+
+
+def others(probabilities: jax.Array, preferred: int) -> tuple[jax.Array, jax.Array]:
+    """Probabilities (K - 1,) without the baseline, in their order, and the baseline's."""
+    base = baseline(probabilities, preferred)
+    index = jnp.arange(probabilities.shape[0] - 1)
+    return probabilities[jnp.where(index >= base, index + 1, index)], probabilities[base]
+
+
+def log_ratios(probabilities: jax.Array, preferred: int) -> jax.Array:
+    """Log-ratios (K - 1,) of the other probabilities (K,) against the baseline."""
+    kept, base = others(probabilities, preferred)
+    return jnp.log(kept) - jnp.log(base)
+
+
+def from_log_ratios(free: jax.Array, preferred: int, like: jax.Array | None) -> jax.Array:
+    """The inverse of `log_ratios` where the baseline is that of `like` (K,)."""
+    base = jnp.asarray(preferred) if like is None else baseline(like, preferred)
+    index = jnp.arange(free.shape[0] + 1)
+    padded = jnp.concatenate([free, jnp.zeros(1, free.dtype)])
+    place = jnp.where(index > base, index - 1, index)
+    return jax.nn.softmax(jnp.where(index == base, 0.0, padded[place]))

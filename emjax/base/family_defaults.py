@@ -46,6 +46,10 @@ class FamilyDefaults:
         """All components are exchangeable."""
         return 0
 
+    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
+        """Probabilities of less than the y of each row, and of more, (K, n) each, for pseudo-residuals; None: not offered."""
+        return None
+
     def boundary(self: Any, params: Params, prepared: Any) -> Array:
         """All in the interior."""
         return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 
 UNROLL = 6  # up to this size matrices are factorised elementwise: LAPACK is called matrix by matrix otherwise
 PIVOT_FLOOR = 4.0  # times eps times the diagonal: a factor never turns into NaN, a collapse shows as a tiny pivot
@@ -115,6 +116,11 @@ def _solve_unrolled(a: list[list[jax.Array]], b: list[jax.Array]) -> jax.Array:
 def log_determinant(factor: jax.Array) -> jax.Array:
     """log det of a = factor factor' from its lower Cholesky factor (..., p, p)."""
     return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
+
+
+def normal_tails(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Probabilities that a standard normal is less than z, and more: each exact where it is small."""
+    return ndtr(z), ndtr(-z)
 
 
 def largest_eigenvalue(a: jax.Array) -> jax.Array:

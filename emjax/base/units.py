@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base.records import Array, Data
 from emjax.base.status import DataError, Problem
@@ -18,6 +19,26 @@ def count(data: Data) -> int:
     if data.weight is None:
         raise DataError("Data(unit=...) needs weight (U,), one entry a unit: its length says how many there are.")
     return data.weight.shape[0]
+
+
+def whole(data: Data) -> Data:
+    """Data with `unit`: without it, all rows are one unit, whose weight is (1,)."""
+    if data.unit is not None:
+        return data
+    weight = np.ones(1, np.bool_) if data.weight is None else data.weight
+    if np.shape(weight) != (1,):
+        raise DataError(f"weight has shape {np.shape(weight)} but the rows are one sequence: give (1,), or mark units.")
+    return data._replace(unit=np.zeros(data.y.shape[0], np.int32), weight=weight)
+
+
+def missing_unobserved(data: Data) -> Data:
+    """Data whose `observed` (n,) is False also where all cells of y are NaN."""
+    missing = data.y != data.y
+    missing = missing if missing.ndim == 1 else missing.all(axis=1)
+    if data.observed is None:
+        return data._replace(observed=~missing)
+    observed = data.observed if data.observed.ndim == 1 else data.observed.any(axis=1)
+    return data._replace(observed=observed & ~missing)
 
 
 def weights(data: Data) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Data
 from emjax.base.status import DataError
@@ -50,7 +51,8 @@ class Batch(NamedTuple):
                 part = part[:1]
             here = size if len(part) == count else 1
             columns = part.shape[1:] if name == "weight" and self.data.unit is not None else (n_rows, *part.shape[2:])
-            room = _room((here, *columns), part.dtype)
+            padding = self.data.weight.shape[1] - 1 if name == "unit" and self.data.weight is not None else 0
+            room = _room((here, *columns), part.dtype, padding)
             room[: len(part), : part.shape[1]] = part
             room[len(part) :] = room[len(part) - 1]
             return room
@@ -58,12 +60,15 @@ class Batch(NamedTuple):
         return Data(**{name: padded(name, value) for name, value in self.data._asdict().items()})
 
 
-def _room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros whose address is a multiple of 64, which jax takes on a CPU as they are, without a copy."""
+def _room(shape: tuple[int, ...], dtype: np.dtype, fill: int) -> np.ndarray:
+    """An array full of one number, at a multiple of 64 bytes, where jax takes it on a CPU as it is, without a copy."""
     size = int(np.prod(shape)) * dtype.itemsize
     room = np.zeros(size + 64, np.uint8)
     first = -room.ctypes.data % 64
-    return room[first : first + size].view(dtype).reshape(shape)
+    found = room[first : first + size].view(dtype).reshape(shape)
+    if fill:
+        found[...] = fill
+    return found
 
 
 def bucket(n: int) -> int:
@@ -88,7 +93,7 @@ def one(model: Model, data: Any) -> Data:
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
-    data = _with_units(data)
+    data = _with_units(units.whole(data) if getattr(model, "sequential", False) else data)
     assert data.weight is not None
     n_units = n if data.unit is None else int(data.unit[-1]) + 1
     if data.weight.shape != (n_units,):
@@ -220,7 +225,11 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     stacked = Data(**fields)
     if stacked.unit is not None:
         return batches(model, [Data(*(None if f is None else f[i] for f in stacked)) for i in range(n_datasets)])
-    one(model, Data(*(None if f is None else f[0] for f in stacked)))
+    first = one(model, Data(*(None if f is None else f[0] for f in stacked)))
+    if first.unit is not None:  # one unit a dataset: its weight and that of the padding, shaped as `pad` would
+        weight = np.ones((n_datasets, 1), np.bool_) if stacked.weight is None else stacked.weight
+        weight = np.pad(weight, [(0, 0), (0, bucket(2) - 1)])
+        stacked = stacked._replace(weight=weight, unit=np.broadcast_to(np.zeros(n, np.int32), (n_datasets, n)))
     if stacked.weight is None:
         stacked = stacked._replace(weight=np.broadcast_to(np.ones(n, np.bool_), (n_datasets, n)))
     return [Batch(np.arange(n_datasets), stacked)], n_datasets

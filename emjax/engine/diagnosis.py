@@ -102,6 +102,14 @@ def _above_trials(data: Data) -> str:
     return found or _first(data, y > trials, y, "y")
 
 
+def _unseen(data: Data) -> str:
+    assert data.weight is not None
+    unit = np.arange(len(data.y)) if data.unit is None else np.asarray(data.unit)
+    seen = np.bincount(unit, weights=_used(data), minlength=len(data.weight))
+    bad = np.flatnonzero(~(np.asarray(data.weight, np.float64) == 0) & (seen == 0))
+    return f"first in unit {bad[0]}, {len(bad)} in all" if len(bad) else ""
+
+
 def _rows(data: Data) -> str:
     return f"{np.shape(data.y)[0]} rows"
 
@@ -117,4 +125,5 @@ _PLACES = {
     Problem.NOT_A_COUNT: lambda data: _wrong(data, lambda y: (y < 0) | (y != np.round(y))),
     Problem.ABOVE_TRIALS: _above_trials,
     Problem.NOT_POSITIVE: lambda data: _wrong(data, lambda y: y <= 0),
+    Problem.NOTHING_OBSERVED: _unseen,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data
 from emjax.base.status import DataError
@@ -91,6 +93,8 @@ def of(model: Model, generate: Generate, root: np.ndarray, first: int, length: i
     """A stream, its first dataset held against the model. Errors: `DataError`."""
     if not callable(generate):
         raise DataError(f"generate={generate!r}: give a function from a jax key to the Data of one dataset.")
+    if getattr(model, "sequential", False):
+        generate = _Whole(generate)
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         like = jax.eval_shape(partial(_typed, generate), root, np.uint32(0))
     stream = Generated(generate, root, like, first, length)
@@ -99,6 +103,17 @@ def of(model: Model, generate: Generate, root: np.ndarray, first: int, length: i
     if made.unit is not None and not np.array_equal(made.unit, np.asarray(checked.unit)):
         raise DataError("generate must number its units 0, 1, ..., U - 1.")
     return stream
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Datasets that are one unit where they have none."""
+
+    generate: Generate
+
+    def __call__(self, key: Any) -> Data:
+        data = self.generate(key)
+        return units.whole(data) if isinstance(data, Data) else data
 
 
 def _typed(generate: Generate, root: Array, number: Array) -> Data:

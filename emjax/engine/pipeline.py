@@ -34,7 +34,7 @@ def fit_chunk(plan: Plan, chunk: Chunk) -> ChunkFit:
             point.polish(counter)
         point.certify(counter)
         user = stages.to_user(plan.model, plan.width, prepared, point.padded_params(), count)
-        return point.result(user, problems, landscape, counter, _observations(data, chunk.count))
+        return point.result(user, problems, landscape, counter, _observations(plan.model, data, chunk.count))
 
 
 def _repeated(data: Data) -> Data:
@@ -45,10 +45,17 @@ def _repeated(data: Data) -> Data:
     return jax.tree.map(lambda leaf: np.repeat(leaf, len(data.y), axis=0) if len(leaf) < len(data.y) else leaf, data)
 
 
-def _observations(data: Data, count: int) -> np.ndarray:
-    """Sum of the units' weights."""
+def _observations(model: Any, data: Data, count: int) -> np.ndarray:
+    """Sum of the units' weights; of a sequential model, of those of the observed rows."""
+    weight = np.asarray(data.weight)[:count]
+    if getattr(model, "sequential", False):
+        unit, y = np.asarray(data.unit)[:count], np.asarray(data.y)[:count]
+        seen = ~np.all(np.isnan(y).reshape(*y.shape[:2], -1), axis=2)
+        if data.observed is not None:
+            seen = seen & np.asarray(data.observed)[:count]
+        weight = np.where(seen, np.take_along_axis(weight, unit, axis=1), 0)
     with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
-        found = np.asarray(np.sum(np.asarray(data.weight)[:count], axis=1, dtype=np.float64))
+        found = np.asarray(np.sum(weight, axis=1, dtype=np.float64))
     return found if len(found) == count else np.full(count, found[0])
 
 

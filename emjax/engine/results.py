@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params, Prediction
 from emjax.base.settings import Degeneracy, Race, Stop
@@ -106,7 +107,8 @@ class Fit(_Record):
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
         missing = getattr(self.model, "missing", False)
-        culprit = diagnosis.not_finite(single, missing)
+        seen = units.missing_unobserved(single) if getattr(self.model, "sequential", False) else single
+        culprit = diagnosis.not_finite(seen, missing)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
         # Weights belong to the fit: rows of weight 0 are predicted too.
@@ -115,7 +117,7 @@ class Fit(_Record):
         with jax.enable_x64(True):
             found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
-        return _blank(found, single, missing)
+        return _blank(found, seen, missing)
 
     def summary(self) -> str:
         """The fit in words: how it ended, its criteria, its parameters, what the restarts say."""

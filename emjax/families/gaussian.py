@@ -138,6 +138,11 @@ class Gaussian(FamilyDefaults):
         squares = sum((row**2 for row in z[1:]), z[0] ** 2)
         return constant[:, None] - 0.5 * squares
 
+    def tails(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array] | None:
+        """Probabilities of less than each row's y, and of more, (K, n) each; None in several dimensions."""
+        z, _ = self._whiten(params, prepared)
+        return numerics.normal_tails(z[0]) if len(z) == 1 else None
+
     def statistics(self, params: GaussianParams, prepared: GaussianData, resp: Array) -> GaussianStatistics:
         """In whitened residuals, which `log_prob` already made."""
         z, _ = self._whiten(params, prepared)

@@ -1,0 +1,205 @@
+"""Forward and backward recursions of a Markov chain over rows, several sequences in one scan.
+
+In all of them: initial (K,) and transitions (K, K), rows from, columns to, probabilities; log_prob (K, n), nats, 0 where
+nothing was observed; first (n,), True at the first row of each sequence; weight (n,), that of each row's sequence.
+Sources: Rabiner 1989, Proceedings of the IEEE 77; Devijver 1985, Pattern Recognition Letters 3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emjax.base.records import Array
+
+LOG_ZERO = -1e30  # stands for log 0: finite, so that sums and derivatives of it are
+
+
+class Smoothed(NamedTuple):
+    """Log-likelihood (), and its derivatives with respect to log_prob (K, n), initial (K,) and transitions (K, K).
+
+    The first of these are the posterior probabilities of the states times `weight`; the others, times the
+    probabilities themselves, expected counts.
+    """
+
+    log_likelihood: Array
+    responsibilities: Array
+    initial: Array
+    transitions: Array
+
+
+@jax.custom_jvp
+def smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> Smoothed:
+    """Forward-backward: probabilities rescaled at every row; logarithms, at four times the cost, where those fail."""
+    return _smooth(initial, transitions, log_prob, first, weight)
+
+
+@smooth.defjvp
+def _smooth_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """The derivative of the log-likelihood is made of its own results: no gradient goes back through the scans.
+
+    The results themselves have none here (NaN), which would take as long again to compile: differentiate twice instead.
+    """
+    found = _smooth(*primals)
+    change = jnp.sum(found.initial * tangents[0]) + jnp.sum(found.transitions * tangents[1])
+    change = change + jnp.sum(found.responsibilities * tangents[2])
+    unknown = [jnp.full(part.shape, jnp.nan * change) for part in found[1:]]
+    return found, Smoothed(change, *unknown)
+
+
+def _smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> Smoothed:
+    found, safe = _scaled(initial, transitions, log_prob, first, weight)
+
+    def in_logarithms(_: tuple[Array, Smoothed]) -> tuple[Array, Smoothed]:
+        return jnp.ones((), bool), _logarithmic(initial, transitions, log_prob, first, weight)
+
+    # Under vmap a `cond` would run both; a loop runs only while some lane of the block is not done.
+    return jax.lax.while_loop(lambda state: ~state[0], in_logarithms, (safe, found))[1]
+
+
+def _scaled(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> tuple[Smoothed, Array]:
+    """In probabilities, and whether that was safe.
+
+    What underflows is lost. While every transition is possible another path takes its place at once; otherwise it may
+    come to matter once the rest has fallen as far, which the product of the normalisers tells.
+    """
+    dtype, n_states = log_prob.dtype, log_prob.shape[0]
+    least = jnp.finfo(dtype).tiny ** 0.8
+    peak = jnp.max(log_prob, axis=0)
+    density = jnp.exp(log_prob - peak[None, :]).T
+    one = jnp.ones((), dtype)
+
+    def forward(carry: tuple, row: tuple) -> tuple:
+        filtered, run, lowest = carry
+        density, start = row
+        joint = jnp.where(start, initial, jnp.sum(filtered[:, None] * transitions, axis=0)) * density
+        normaliser = jnp.sum(joint)
+        filtered = joint / normaliser
+        run = jnp.where(start, normaliser, run * normaliser)
+        return (filtered, run, jnp.minimum(lowest, run)), (filtered, normaliser)
+
+    (_, _, lowest), (filtered, normaliser) = jax.lax.scan(forward, (initial, one, one), (density, first))
+    certain = jnp.min(normaliser) > least
+    certain &= (jnp.min(transitions) > jnp.finfo(dtype).tiny ** 0.1) | (lowest > least)
+    share = density / normaliser[:, None]
+
+    def backward(carry: tuple, row: tuple) -> tuple:
+        later, counts = carry
+        share, before, start, weight = row
+        onward = share * later
+        counts = counts + (before * weight)[:, None] * onward[None, :]
+        earlier = jnp.where(start, 1.0, jnp.sum(transitions * onward[None, :], axis=1))
+        return (earlier, counts), later
+
+    floating = weight.astype(dtype)
+    before = jnp.concatenate([filtered[:1], filtered[:-1]])
+    begin = jnp.ones(n_states, dtype), jnp.zeros((n_states, n_states), dtype)
+    rows = share, before, first, jnp.where(first, 0.0, floating)
+    (_, counts), later = jax.lax.scan(backward, begin, rows, reverse=True)
+    entering = jnp.where(first, floating, 0.0)[:, None] * share * later
+    total = jnp.sum(floating * (jnp.log(normaliser) + peak))
+    resp = (filtered * later * floating[:, None]).T
+    return Smoothed(total, resp, jnp.sum(entering, axis=0), counts), certain
+
+
+def _logarithmic(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> Smoothed:
+    """The same in logarithms, whatever the densities; minus infinity where no path is possible."""
+    dtype, n_states = log_prob.dtype, log_prob.shape[0]
+    log_prob = jnp.maximum(log_prob, LOG_ZERO)
+    start_at, moves = safe_log(initial), safe_log(transitions)
+    floating = weight.astype(dtype)
+    largest = 0.25 * jnp.log(jnp.finfo(dtype).max)  # beyond it a derivative stands for infinity
+
+    def forward(filtered: Array, row: tuple) -> tuple:
+        log_prob, start = row
+        joint = jnp.where(start, start_at, log_sum_exp(filtered[:, None] + moves, 0)) + log_prob
+        normaliser = log_sum_exp(joint, 0)
+        filtered = jnp.maximum(joint - normaliser, LOG_ZERO)
+        return filtered, (filtered, normaliser)
+
+    _, (filtered, normaliser) = jax.lax.scan(forward, start_at, (log_prob.T, first))
+    share = log_prob.T - normaliser[:, None]
+
+    def backward(carry: tuple, row: tuple) -> tuple:
+        later, counts = carry
+        share, before, start, weight = row
+        onward = share + later
+        path = jnp.exp(jnp.minimum(before[:, None] + onward[None, :], largest))
+        earlier = jnp.where(start, 0.0, jnp.maximum(log_sum_exp(moves + onward[None, :], 1), LOG_ZERO))
+        return (earlier, counts + weight * path), later
+
+    before = jnp.concatenate([filtered[:1], filtered[:-1]])
+    begin = jnp.zeros(n_states, dtype), jnp.zeros((n_states, n_states), dtype)
+    rows = share, before, first, jnp.where(first, 0.0, floating)
+    (_, counts), later = jax.lax.scan(backward, begin, rows, reverse=True)
+    entering = jnp.where(first, floating, 0.0)[:, None] * jnp.exp(jnp.minimum(share + later, largest))
+    resp = (jnp.exp(filtered + later) * floating[:, None]).T
+    total = jnp.where(jnp.min(normaliser) > 0.1 * LOG_ZERO, jnp.sum(floating * normaliser), -jnp.inf)
+    return Smoothed(total, resp, jnp.sum(entering, axis=0), counts)
+
+
+def predict(initial: Array, transitions: Array, log_prob: Array, first: Array) -> Array:
+    """Log-probabilities of the states of each row given the rows before it in its sequence, (K, n)."""
+    start_at, moves = safe_log(initial), safe_log(transitions)
+
+    def forward(filtered: Array, row: tuple) -> tuple:
+        log_prob, start = row
+        predicted = jnp.where(start, start_at, log_sum_exp(filtered[:, None] + moves, 0))
+        joint = predicted + log_prob
+        return jnp.maximum(joint - log_sum_exp(joint, 0), LOG_ZERO), predicted
+
+    return jax.lax.scan(forward, start_at, (log_prob.T, first))[1].T
+
+
+def best_path(initial: Array, transitions: Array, log_prob: Array, first: Array) -> Array:
+    """The most probable sequence of states, (n,) int32 (Viterbi 1967, IEEE Transactions on Information Theory 13)."""
+    start_at, moves = safe_log(initial), safe_log(transitions)
+
+    def forward(score: Array, row: tuple) -> tuple:
+        log_prob, start = row
+        ways = score[:, None] + moves
+        # A sequence's first row continues none: its predecessor is the best end of the sequence before it.
+        origin = jnp.where(start, jnp.argmax(score), jnp.argmax(ways, axis=0)).astype(jnp.int32)
+        score = jnp.where(start, start_at, jnp.max(ways, axis=0)) + log_prob
+        return score - jnp.max(score), origin
+
+    score, origins = jax.lax.scan(forward, start_at, (log_prob.T, first))
+
+    def backward(state: Array, origin: Array) -> tuple:
+        return origin[state], state
+
+    end = jnp.argmax(score).astype(jnp.int32)
+    return jax.lax.scan(backward, end, origins, reverse=True)[1]
+
+
+def safe_log(probabilities: Array) -> Array:
+    """Logarithms, LOG_ZERO with derivative 0 where a probability is 0."""
+    positive = probabilities > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, probabilities, 1.0)), LOG_ZERO)
+
+
+def log_sum_exp(values: Array, axis: int) -> Array:
+    """log sum exp over an axis of finite values."""
+    peak = jax.lax.stop_gradient(jnp.max(values, axis=axis, keepdims=True))
+    return jnp.log(jnp.sum(jnp.exp(values - peak), axis=axis)) + jnp.squeeze(peak, axis)
+
+
+def stationary(transitions: Array) -> Array:
+    """The stationary distribution (K,), without subtractions (Grassmann, Taksar & Heyman 1985, Operations Research 33).
+
+    Of a reducible chain one of several; finite always.
+    """
+    n_states, tiny = transitions.shape[0], jnp.finfo(transitions.dtype).tiny
+    flow = transitions
+    ratios = []
+    for k in range(n_states - 1, 0, -1):
+        ratio = flow[:k, k] / jnp.maximum(jnp.sum(flow[k, :k]), tiny)
+        flow = flow[:k, :k] + ratio[:, None] * flow[k, None, :k]
+        ratios.append(ratio)
+    found = [jnp.ones((), transitions.dtype)]
+    for ratio in reversed(ratios):
+        found.append(jnp.sum(jnp.stack(found) * ratio))
+    found = jnp.stack(found)
+    return found / jnp.sum(found)

@@ -1,0 +1,370 @@
+"""A hidden Markov chain: the component of a row depends on that of the row before it in the same sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emjax.base import coordinates, priors, recursions, units
+from emjax.base.priors import Dirichlet
+from emjax.base.records import Array, Data, Posterior
+from emjax.base.registry import register
+from emjax.base.status import DataError, Flag
+
+AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
+STICKY = 0.8  # probability of staying in the matrix towards which those of a start are shrunk
+SHRINK = 1.0  # pseudo-transitions out of each state, from that matrix, in a start
+INNER_STEPS = 3  # of the M-step of a stationary chain
+DAMPING = (0.0, 1.0, 16.0)  # times the transitions out of each state: the longest step that does not lower Q is taken
+
+
+@register
+class MarkovParams(NamedTuple):
+    """initial (K,), probabilities of the first state; transitions (K, K), row: from, column: to."""
+
+    initial: Array
+    transitions: Array
+
+
+class MarkovStatistics(NamedTuple):
+    """Expected counts, weighted: of first states (K,), of transitions (K, K)."""
+
+    initial: Array
+    transitions: Array
+
+
+class MarkovData(NamedTuple):
+    """Rows: weight (n,) of their sequence, bool where all are 0 or 1; whether they begin one, (n,); whether they hold
+    an observation, (n,) or None. Prior and fixed blocks, records with None where there is none, or None."""
+
+    weight: Array
+    first: Array
+    observed: Array | None
+    prior: Any
+    fixed: Any
+
+
+@register
+@dataclass(frozen=True)
+class MarkovChain:
+    """The latent structure of a hidden Markov model.
+
+    initial_distribution : "free", probabilities of their own, or "stationary", the stationary distribution of the
+    transitions, which then enters their M-step.
+    """
+
+    initial_distribution: Literal["free", "stationary"] = "free"
+    blocks: ClassVar[Any] = MarkovParams
+    prior_names: ClassVar[tuple[str, ...]] = ("initial", "transitions")
+
+    def __post_init__(self) -> None:
+        if self.initial_distribution not in ("free", "stationary"):
+            raise DataError(
+                f"initial_distribution={self.initial_distribution!r}: use 'free' or 'stationary', or "
+                "fixed={'initial': probabilities}."
+            )
+
+    @property
+    def stationary(self) -> bool:
+        """The chain starts in its stationary distribution."""
+        return self.initial_distribution == "stationary"
+
+    @property
+    def monotone(self) -> bool:
+        """No M-step lowers Q; a stationary chain's is not exact."""
+        return True
+
+    def check(self, data: Data) -> None:
+        """Covariates of the transitions have no place here."""
+        if data.z is not None:
+            raise DataError("Constant transition probabilities have no use for z: leave it out of Data.")
+
+    def check_params(self, params: MarkovParams, exact: float = 1e-6) -> None:
+        """Values, any leading axes, that are not probabilities raise `DataError`; None passes."""
+        for name, value in params._asdict().items():
+            if value is None:
+                continue
+            value = np.asarray(value, np.float64)
+            if not np.all(np.isfinite(value) & (value >= 0)):
+                raise DataError(f"{name} probabilities {value.tolist()} must be finite and not negative.")
+            if np.max(np.abs(np.sum(value, axis=-1) - 1.0)) > exact:
+                raise DataError(f"{name} probabilities {value.tolist()} must sum to 1, in each row.")
+
+    def check_settings(self, prior: Any, fixed: Any) -> None:
+        """A stationary chain has no first probabilities of its own: `DataError`."""
+        for what, given in (("prior", prior), ("fixed", fixed)):
+            if self.stationary and given and given.get("initial") is not None:
+                raise DataError(
+                    f"{what}={{'initial': ...}} contradicts initial_distribution='stationary': leave one out."
+                )
+
+    def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[MarkovData, Array]:
+        """Rows' weights and where sequences begin; negative, NaN or infinite weights become 0 and a problem bit."""
+        weight, problem = units.weights(data)
+        dtype, n = data.y.dtype, data.y.shape[0]
+        first = jnp.arange(n) == 0
+        if data.unit is not None:
+            first = jnp.concatenate([jnp.ones(1, bool), data.unit[1:] != data.unit[:-1]])
+        shapes = MarkovParams((n_components,), (n_components, n_components))  # type: ignore[arg-type]
+        given = MarkovParams(*(prior.get(name) for name in self.prior_names))  # type: ignore[arg-type]
+        of_chain = None
+        if any(part is not None for part in given):
+            of_chain = MarkovParams(
+                *(
+                    None if p is None else Dirichlet(jnp.broadcast_to(jnp.asarray(p.concentration, dtype), shape))
+                    for p, shape in zip(given, shapes, strict=True)
+                )  # type: ignore[arg-type]
+            )
+        if fixed is not None:
+            fixed = MarkovParams(*(None if part is None else jnp.asarray(part, dtype) for part in fixed))  # type: ignore
+        rows = units.of_rows(weight, data.unit)
+        return MarkovData(rows, first, data.observed, of_chain, fixed), problem
+
+    # --- the E- and M-step ------------------------------------------------------------------------------------------
+
+    def _normalised(self, params: MarkovParams) -> MarkovParams:
+        """Sums of exactly one: float32 probabilities cast to float64 would add a false gain a row."""
+        transitions = params.transitions / jnp.sum(params.transitions, axis=1, keepdims=True)
+        if self.stationary:
+            return MarkovParams(recursions.stationary(transitions), transitions)
+        return MarkovParams(params.initial / jnp.sum(params.initial), transitions)
+
+    def infer(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Posterior:
+        """Forward-backward; log_prob (K, n)."""
+        chain = self._normalised(params)
+        found = recursions.smooth(*chain, log_prob, prepared.first, prepared.weight)
+        counts = MarkovStatistics(chain.initial * found.initial, chain.transitions * found.transitions)
+        return Posterior(found.log_likelihood, found.responsibilities, counts)
+
+    def probabilities(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
+        """Smoothed probabilities of the states of each row, (K, n)."""
+        everywhere = jnp.ones_like(prepared.first)
+        return recursions.smooth(*self._normalised(params), log_prob, prepared.first, everywhere).responsibilities
+
+    def decode(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
+        """The most probable path of each sequence, (n,)."""
+        return recursions.best_path(*self._normalised(params), log_prob, prepared.first)
+
+    def predicted(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
+        """Log-probabilities of the states of each row given the rows before it, (K, n)."""
+        return recursions.predict(*self._normalised(params), log_prob, prepared.first)
+
+    def maximize(self, statistics: MarkovStatistics, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
+        """Shares of the expected counts, priors' pseudo-counts added; of a stationary chain, steps up Q."""
+        prior = prepared.prior or MarkovParams(None, None)  # type: ignore[arg-type]
+        counts, entering = statistics.transitions, statistics.initial
+        if prior.transitions is not None:
+            counts = counts + (prior.transitions.concentration - 1.0)
+        if prior.initial is not None:
+            entering = entering + (prior.initial.concentration - 1.0)
+        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        if fixed.transitions is not None:
+            transitions = fixed.transitions
+        elif self.stationary:
+            transitions = _with_stationary_start(counts, entering, params.transitions)
+        else:
+            transitions = _shares(counts, params.transitions)
+        initial = fixed.initial
+        if initial is None:
+            initial = recursions.stationary(transitions) if self.stationary else _shares(entering, params.initial)
+        return MarkovParams(initial, transitions)
+
+    # --- what start strategies are made of --------------------------------------------------------------------------
+
+    def node_weight(self, prepared: MarkovData) -> Array:
+        """Weight of each row, (n,); 0 where nothing was observed."""
+        if prepared.observed is None:
+            return prepared.weight
+        return jnp.where(prepared.observed, prepared.weight, jnp.zeros((), prepared.weight.dtype))
+
+    def gather(self, log_prob: Array, prepared: MarkovData) -> Array:
+        """The nodes are the rows."""
+        return log_prob
+
+    def spread(self, resp: Array, prepared: MarkovData) -> Array:
+        """The nodes are the rows."""
+        return resp
+
+    def initial(self, prepared: MarkovData, resp: Array) -> MarkovParams:
+        """Soft counts of invented responsibilities (K, n), shrunk towards a chain that stays where it is.
+
+        Every first state is equally likely: of a single sequence the count would decide for good.
+        """
+        n_components, dtype = resp.shape[0], resp.dtype
+        identity = jnp.eye(n_components, dtype=dtype)
+        leave = (1.0 - STICKY) / max(1, n_components - 1)
+        sticky = leave + (STICKY - leave) * identity if n_components > 1 else identity
+        onward = jnp.where(prepared.first[1:][None, :], 0.0, resp[:, 1:])
+        counts = jnp.sum(resp[:, None, :-1] * onward[None, :, :], axis=2)
+        transitions = _shares(counts + SHRINK * sticky, sticky)
+        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        transitions = transitions if fixed.transitions is None else fixed.transitions
+        if fixed.initial is not None:
+            return MarkovParams(fixed.initial, transitions)
+        even = jnp.full(n_components, 1.0 / n_components, dtype)
+        return MarkovParams(recursions.stationary(transitions) if self.stationary else even, transitions)
+
+    # --- what the engine watches ------------------------------------------------------------------------------------
+
+    def log_prior(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """Dirichlet log densities in the probabilities, nats."""
+        value = jnp.zeros((), params.transitions.dtype)
+        prior = prepared.prior or MarkovParams(None, None)  # type: ignore[arg-type]
+        if prior.initial is not None:
+            value = value + priors.log_dirichlet(params.initial, prior.initial.concentration)
+        if prior.transitions is not None:
+            for k in range(params.transitions.shape[0]):
+                value = value + priors.log_dirichlet(params.transitions[k], prior.transitions.concentration[k])
+        return value
+
+    def flags(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """BOUNDARY where a free probability is at 0, as the first ones of a single sequence are but for one."""
+        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        at_zero = jnp.zeros((), bool)
+        if fixed.initial is None:
+            at_zero |= jnp.any(params.initial < AT_ZERO)
+        if fixed.transitions is None:
+            at_zero |= jnp.any(params.transitions < AT_ZERO)
+        return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))
+
+    def relabel(self, params: MarkovParams, permutation: Array) -> MarkovParams:
+        """State k of the result is state permutation[k] of `params`."""
+        return MarkovParams(params.initial[permutation], params.transitions[permutation][:, permutation])
+
+    def order(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """The labels as they are: `to_free` finds its own baselines."""
+        return jnp.arange(params.initial.shape[0])
+
+    def empty(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """States that cannot be reached, (K,) bool: nothing of their own is identified."""
+        reached = params.initial >= AT_ZERO
+        possible = params.transitions >= AT_ZERO
+        for _ in range(params.initial.shape[0] - 1):
+            reached |= jnp.any(possible & reached[:, None], axis=0)
+        return ~reached
+
+    def boundary(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """As `Model.boundary`: probabilities at 0, and the transitions out of states that cannot be reached."""
+        n_components = params.initial.shape[0]
+        parts = [jnp.zeros(0, jnp.int32)]
+        if self._free_initial(prepared):
+            kept = coordinates.others(params.initial, n_components - 1)[0]
+            parts.append((kept < AT_ZERO).astype(jnp.int32))
+        if self._free_transitions(prepared):
+            empty = self.empty(params, prepared)
+            for k in range(n_components):
+                kept = coordinates.others(params.transitions[k], k)[0]
+                parts.append(jnp.where(empty[k], 2, kept < AT_ZERO).astype(jnp.int32))
+        return jnp.concatenate(parts)
+
+    # --- coordinates, units -----------------------------------------------------------------------------------------
+
+    def _free_initial(self, prepared: MarkovData) -> bool:
+        return not self.stationary and (prepared.fixed is None or prepared.fixed.initial is None)
+
+    def _free_transitions(self, prepared: MarkovData) -> bool:
+        return prepared.fixed is None or prepared.fixed.transitions is None
+
+    def to_user(self, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
+        """The same: probabilities have no units."""
+        return params
+
+    def from_user(self, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
+        """Probabilities that sum to one; of a stationary chain the first ones that belong to its transitions."""
+        return self._normalised(params)
+
+    def n_free(self, prepared: MarkovData, n_components: int) -> int:
+        """K - 1 for a free start, also where it ends at a vertex; K (K - 1) transitions."""
+        of_initial = n_components - 1 if self._free_initial(prepared) else 0
+        return of_initial + (n_components * (n_components - 1) if self._free_transitions(prepared) else 0)
+
+    def to_free(self, params: MarkovParams, prepared: MarkovData) -> Array:
+        """Log-ratios: of the first probabilities against the last, of each row of transitions against its diagonal.
+
+        A baseline near zero is replaced by the largest probability of its row.
+        """
+        n_components = params.initial.shape[0]
+        parts = [jnp.zeros(0, params.transitions.dtype)]
+        if self._free_initial(prepared):
+            parts.append(coordinates.log_ratios(params.initial, n_components - 1))
+        if self._free_transitions(prepared):
+            parts += [coordinates.log_ratios(params.transitions[k], k) for k in range(n_components)]
+        return jnp.concatenate(parts)
+
+    def from_free(
+        self, free: Array, prepared: MarkovData, n_components: int, like: MarkovParams | None = None
+    ) -> MarkovParams:
+        """The inverse of `to_free`; the baselines are those of `like`, by default the last and the diagonal ones."""
+        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        initial, transitions = fixed.initial, fixed.transitions
+        if self._free_initial(prepared):
+            own, free = free[: n_components - 1], free[n_components - 1 :]
+            initial = coordinates.from_log_ratios(own, n_components - 1, None if like is None else like.initial)
+        if transitions is None:
+            rows = free.reshape(n_components, n_components - 1)
+            transitions = jnp.stack(
+                [
+                    coordinates.from_log_ratios(rows[k], k, None if like is None else like.transitions[k])
+                    for k in range(n_components)
+                ]
+            )
+        if initial is None:
+            initial = recursions.stationary(transitions)
+        return MarkovParams(initial, transitions)
+
+    def sample(self, key: Array, params: MarkovParams, data: Data) -> Array:
+        """The state of each row, (n,), drawn with user's parameters; without `unit` the rows are one sequence."""
+        n = data.y.shape[0]
+        unit = jnp.zeros(n, jnp.int32) if data.unit is None else data.unit
+        first = jnp.concatenate([jnp.ones(1, bool), unit[1:] != unit[:-1]])
+        initial, transitions = self._normalised(params)
+
+        def step(state: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+            key, start = row
+            ways = jnp.where(start, initial, transitions[state])
+            state = jax.random.categorical(key, recursions.safe_log(ways)).astype(jnp.int32)
+            return state, state
+
+        return jax.lax.scan(step, jnp.int32(0), (jax.random.split(key, n), first))[1]
+
+
+def _shares(counts: Array, otherwise: Array) -> Array:
+    """Counts over their sums along the last axis; what was there before where there are none."""
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    tiny = jnp.finfo(counts.dtype).tiny
+    return jnp.where(total > tiny, counts / jnp.maximum(total, tiny), otherwise)
+
+
+def _with_stationary_start(counts: Array, entering: Array, transitions: Array) -> Array:
+    """Transitions that raise Q = sum counts log A + sum entering log pi(A), by a few guarded steps.
+
+    At the maximum A is proportional, in each row, to counts + A times the gradient of the second term, which is known up
+    to a constant a row; with a large enough constant the step to it raises Q (Baum & Eagon 1967, Bulletin of the
+    American Mathematical Society 73).
+    """
+
+    def of_start(transitions: Array) -> Array:
+        return jnp.sum(entering * recursions.safe_log(recursions.stationary(transitions)))
+
+    def q(transitions: Array) -> Array:
+        return jnp.sum(counts * recursions.safe_log(transitions)) + of_start(transitions)
+
+    total = jnp.sum(counts, axis=1, keepdims=True)
+
+    def step(_: Array, current: tuple[Array, Array]) -> tuple[Array, Array]:
+        here, value = current
+        pull = jax.grad(of_start)(here)
+        pull = pull - jnp.min(pull, axis=1, keepdims=True)
+        best = current
+        slack = 4.0 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+        for damping in reversed(DAMPING):  # the shortest first: the last that is good enough stays
+            point = _shares(counts + here * (pull + damping * total), here)
+            reached = q(point)
+            best = jax.tree.map(lambda a, b: jnp.where(reached >= value - slack, a, b), (point, reached), best)  # noqa: B023
+        return best
+
+    return jax.lax.fori_loop(0, INNER_STEPS, step, (transitions, q(transitions)))[0]

@@ -1,0 +1,127 @@
+"""Hidden Markov models over any family; with a regression family, Markov-switching regression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+
+from emjax.base import recursions, units
+from emjax.base.records import Array, Data
+from emjax.base.registry import register
+from emjax.base.status import Problem
+from emjax.latent.markov_chain import MarkovChain
+from emjax.models.composed import Composed, ComposedData, MixtureParams
+
+
+class HiddenMarkovPrediction(NamedTuple):
+    """What a hidden Markov model says of n rows.
+
+    responsibilities : (n, K), smoothed: probabilities of the states given the whole sequence.
+    labels : (n,), the most probable path (Viterbi), which need not be the most probable state of each row.
+    predicted : (n, K), probabilities of the states given the rows before it in its sequence.
+    log_density : (n,), nats, of each row given those before it; 0 where nothing was observed. Their sum is the
+        log-likelihood.
+    pseudo_residuals : (n,), the normal quantile of each row's distribution function given the rows before it: standard
+        normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its interval.
+        None where the family offers no `tails`, NaN where nothing was observed.
+    pseudo_residual_bounds : (n, 2), the ends of that interval, equal where the response is continuous.
+    """
+
+    responsibilities: Array
+    labels: Array
+    predicted: Array
+    log_density: Array
+    pseudo_residuals: Array | None
+    pseudo_residual_bounds: Array | None
+
+
+@register
+@dataclass(frozen=True)
+class HiddenMarkov(Composed):
+    """Rows in order; the component of each, its state, depends on that of the row before: a Markov chain.
+
+    family : LinearRegression() for Markov-switching regression, Gaussian(), ...; n_components : K >= 1 states.
+    initial_distribution : "free", the first state has probabilities of its own, or "stationary", those of the
+        chain in equilibrium.
+    Data: `unit` marks the sequences, one without it; `weight` has one entry a sequence. A row whose y is NaN, or whose
+        `observed` is False, is missing: time passes, and nothing is seen.
+    prior : {"initial": Dirichlet(...), "transitions": Dirichlet(...), "family": ...}, any of them.
+    fixed : {"initial": (K,), "transitions": (K, K), and the family's blocks by name}, in the user's units.
+
+    The free first probabilities of a single sequence end at 0 and 1: flag BOUNDARY, which is ordinary.
+    `fit.predict()` gives a `HiddenMarkovPrediction`; BIC counts observed rows.
+    """
+
+    initial_distribution: Literal["free", "stationary"] = "free"
+    sequential: ClassVar[bool] = True
+
+    @property
+    def latent(self) -> MarkovChain:
+        """The chain."""
+        return MarkovChain(self.initial_distribution)
+
+    def check_settings(self, prior: Any, fixed: Any, params: Any) -> None:
+        """As for a mixture; nor may a stationary chain have first probabilities of its own."""
+        super().check_settings(prior, fixed, params)
+        self.latent.check_settings(prior, fixed)
+
+    def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[ComposedData, Array]:
+        """Both parts' prepared data and `Problem` bits; a sequence with weight must hold an observation."""
+        data = units.whole(data)
+        prepared, problem = super().prepare(data, prior, fixed)
+        weight, _ = units.weights(data)
+        seen = jax.ops.segment_sum(prepared.observed.astype(data.y.dtype), data.unit, weight.shape[0])
+        unseen = jnp.any(weight.astype(bool) & (seen == 0))
+        return prepared, problem | jnp.where(unseen, Problem.NOTHING_OBSERVED, 0).astype(jnp.int32)
+
+    def _observed(self, data: Data) -> tuple[Data, Any]:
+        """A row is missing where all its cells are NaN; so are rows of weight 0, whatever they hold."""
+        data, _ = units.observed_rows(data)
+        data = units.missing_unobserved(data)
+        observed = data.observed & units.of_rows(units.weights(data)[0], data.unit).astype(bool)
+        return data._replace(observed=observed), observed
+
+    def from_free(self, free: Array, prepared: ComposedData, like: Any = None) -> MixtureParams:
+        """The inverse of `to_free`, whose baselines depend on the parameters: those of `like`."""
+        split = self.latent.n_free(prepared.latent, self.n_components)
+        given = None if like is None else like.latent
+        return MixtureParams(
+            self.latent.from_free(free[:split], prepared.latent, self.n_components, given),
+            self.family.from_free(free[split:], prepared.family, self.n_components),
+        )
+
+    def predict(self, params: MixtureParams, prepared: ComposedData) -> HiddenMarkovPrediction:
+        """Smoothed, one-step-ahead and jointly most probable states, and pseudo-residuals, of the rows."""
+        log_prob = self.log_prob(params, prepared)
+        predicted = self.latent.predicted(params.latent, log_prob, prepared.latent)
+        bounds = middle = None
+        tails = getattr(self.family, "tails", lambda *_: None)(params.family, prepared.family)
+        if tails is not None:
+            bounds, middle = _pseudo_residuals(jnp.exp(predicted), *tails)
+            bounds = jnp.where(prepared.observed[:, None], bounds, jnp.nan)
+            middle = jnp.where(prepared.observed, middle, jnp.nan)
+        return HiddenMarkovPrediction(
+            self.latent.probabilities(params.latent, log_prob, prepared.latent).T,
+            self.latent.decode(params.latent, log_prob, prepared.latent),
+            jnp.exp(predicted).T,
+            jnp.where(prepared.observed, recursions.log_sum_exp(predicted + log_prob, 0), 0.0),
+            middle,
+            bounds,
+        )
+
+
+def _pseudo_residuals(predicted: Array, below: Array, above: Array) -> tuple[Array, Array]:
+    """Bounds (n, 2) and middle (n,) from the states' probabilities and their probabilities of less, and of more."""
+    less, more = jnp.sum(predicted * below, axis=0), jnp.sum(predicted * above, axis=0)
+    inside = jnp.maximum(1.0 - less - more, 0.0)
+    ends = _quantile(less, more + inside), _quantile(less + inside, more)
+    return jnp.stack(ends, axis=1), _quantile(less + 0.5 * inside, more + 0.5 * inside)
+
+
+def _quantile(below: Array, above: Array) -> Array:
+    """The normal quantile, from the smaller of both tails: 1 - 1e-20 is 1."""
+    return jnp.where(below < above, ndtri(jnp.minimum(below, 0.5)), -ndtri(jnp.minimum(above, 0.5)))

@@ -1,0 +1,328 @@
+"""Hidden Markov models beyond the battery: recursions far out, special cases, predictions, sequences, bad input."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+import emjax
+from emjax import Data, DataError, Gaussian, GaussianParams, HiddenMarkov, MarkovParams, Mixture, MixtureParams, Status
+from emjax.base import coordinates, recursions
+from emjax.latent import markov_chain
+from tests import lanes, poisson
+from tests.battery import CLOSE, SAME, close
+from tests.oracle.hidden_markov import HiddenMarkovProblem, stationary
+from tests.rows.common import WEIGHTS, mixture
+from tests.rows.hidden_markov import CASES
+
+BY_NAME = {case.name: case for case in CASES}
+CASE = BY_NAME["hidden-markov"]
+RNG = np.random.default_rng(3)
+UNIT = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+FIRST = np.concatenate([[True], UNIT[1:] != UNIT[:-1]])
+STAY = np.eye(2)
+MOVE = np.array([[0.9, 0.1], [0.2, 0.8]])
+LEFT_TO_RIGHT = np.array([[0.9, 0.1], [0.0, 1.0]])
+
+
+def problem(log_prob: np.ndarray, unit: np.ndarray = UNIT, weight: Any = None) -> HiddenMarkovProblem:
+    weight = np.ones(unit[-1] + 1) if weight is None else weight
+    seen = np.ones(len(unit), bool)
+    return HiddenMarkovProblem(lambda _: log_prob, lambda *_: {}, lambda _: 0.0, weight, unit, seen)
+
+
+def chain(initial: Any, transitions: Any) -> Any:
+    return SimpleNamespace(latent=MarkovParams(np.array(initial), np.array(transitions)), family=None)
+
+
+@lanes.in_float64
+def smoothed(params: Any, log_prob: Any, first: Any = FIRST, weight: Any = None) -> Any:
+    weight = np.ones(len(first)) if weight is None else weight
+    arrays = (*params.latent, log_prob, first, weight)
+    return jax.device_get(recursions.smooth(*map(jnp.asarray, arrays)))
+
+
+GAPS = RNG.normal(size=(2, 9))
+FAR = {
+    "near": (GAPS, MOVE),
+    "all far down": (GAPS - 1e5, MOVE),
+    "far apart": (1e5 * GAPS, MOVE),
+    "far apart, no way across": (1e5 * GAPS, STAY),
+    "far apart, one way": (1e5 * GAPS, LEFT_TO_RIGHT),
+    "slowly apart, no way across": (np.where(FIRST, [[0.0], [-800.0]], [[-400.0], [0.0]]), STAY),
+    "from an impossible start": (np.where(FIRST, [[-1e5], [0.0]], GAPS), MOVE),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_densities_however_far(name: str) -> None:
+    log_prob, transitions = FAR[name]
+    for initial in ([0.6, 0.4], [1.0, 0.0]):
+        params, weight = chain(initial, transitions), np.array([1.0, 2.0, 0.5])
+        oracle = problem(log_prob, weight=weight)
+        wanted = oracle.e_step(params)
+        found = smoothed(params, log_prob, weight=weight[UNIT])
+        close(found.log_likelihood, wanted.log_likelihood, SAME, "log-likelihood")
+        close(found.responsibilities, oracle.rows(wanted.responsibilities) * weight[UNIT], CLOSE, "responsibilities")
+        counts = transitions * found.transitions
+        close(np.sum(counts), np.sum(weight[UNIT][~FIRST]), CLOSE, "transitions in all")
+        close(np.sum(np.array(initial) * found.initial), np.sum(weight), CLOSE, "first states in all")
+
+
+def test_a_far_lane_leaves_its_neighbours_alone() -> None:
+    near, far = FAR["near"][0], FAR["far apart, no way across"][0]
+    with jax.enable_x64(True):
+        initial, transitions, weight = jnp.array([0.6, 0.4]), jnp.asarray(STAY), jnp.ones(9)
+        both = jax.vmap(lambda l: recursions.smooth(initial, transitions, l, jnp.asarray(FIRST), weight))(
+            jnp.stack([near, far])
+        )
+        twice = jax.vmap(lambda l: recursions.smooth(initial, transitions, l, jnp.asarray(FIRST), weight))(
+            jnp.stack([near, near])
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), both, twice)
+
+
+@lanes.in_float64
+@pytest.mark.parametrize("name", ["near", "far apart, one way"])
+def test_second_derivatives_are_those_of_the_first(name: str) -> None:
+    """Against differences of the responsibilities, which the oracle has checked."""
+    log_prob, transitions = (jnp.asarray(a) for a in FAR[name])
+    initial, weight, first = jnp.array([0.6, 0.4]), jnp.ones(9), jnp.asarray(FIRST)
+    way = jnp.asarray(RNG.normal(size=(2, 9)))
+
+    def total(log_prob: Any) -> Any:
+        return recursions.smooth(initial, transitions, log_prob, first, weight).log_likelihood
+
+    found = jax.jvp(jax.grad(total), (log_prob,), (way,))[1]
+    ends = [recursions.smooth(initial, transitions, log_prob + s * way, first, weight) for s in (1e-6, -1e-6)]
+    close(found, (ends[0].responsibilities - ends[1].responsibilities) / 2e-6, 1e-7, "second derivative")
+
+
+@lanes.in_float64
+@pytest.mark.parametrize("n_states", [1, 2, 3, 7])
+def test_stationary_distribution(n_states: int) -> None:
+    transitions = RNG.dirichlet(np.ones(n_states), size=n_states)
+    close(recursions.stationary(jnp.asarray(transitions)), stationary(transitions), CLOSE, "stationary")
+    assert np.all(np.isfinite(recursions.stationary(jnp.eye(n_states))))
+
+
+@lanes.in_float64
+@pytest.mark.parametrize("n_states", [2, 3])
+def test_m_step_of_a_stationary_chain(n_states: int) -> None:
+    """Repeated, it ends where a general optimiser does; no step lowers Q."""
+    rng = np.random.default_rng(n_states)
+    counts, entering = rng.uniform(1.0, 6.0, (n_states, n_states)), rng.uniform(0.0, 5.0, n_states)
+
+    def q(transitions: np.ndarray) -> float:
+        return float(np.sum(counts * np.log(transitions)) + np.sum(entering * np.log(stationary(transitions))))
+
+    def rows(free: np.ndarray) -> np.ndarray:
+        odds = np.exp(free.reshape(n_states, n_states))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    best = optimize.minimize(lambda free: -q(rows(free)), np.zeros(n_states**2), method="BFGS", tol=1e-10)
+    here = np.full((n_states, n_states), 1.0 / n_states)
+    for _ in range(20):
+        after = np.asarray(markov_chain._with_stationary_start(jnp.asarray(counts), jnp.asarray(entering), here))
+        assert q(after) >= q(here) - SAME * abs(q(here))
+        here = after
+    assert q(here) == pytest.approx(-best.fun, abs=1e-8)
+    close(here, rows(best.x), 1e-4, "transitions")
+
+
+# --- special cases --------------------------------------------------------------------------------------------------
+
+
+@lanes.in_float64
+def step(model: Any, data: Data, params: Any) -> Any:
+    return jax.device_get(lanes.step(model, None, None, *jax.tree.map(jnp.asarray, (data, params))))
+
+
+def test_equal_rows_are_a_mixture() -> None:
+    weights, family = np.array(WEIGHTS[2]), CASE.near.family
+    y = np.random.default_rng(5).normal(1003.0, 4.0, 40)
+    hidden = MixtureParams(MarkovParams(weights, np.stack([weights, weights])), family)
+    found = step(HiddenMarkov(Gaussian(), 2), Data(y), hidden)
+    wanted = step(Mixture(Gaussian(), 2), Data(y), mixture(weights, family))
+    close(found.log_likelihood, wanted.log_likelihood, SAME, "log-likelihood")
+    close(found.after.family, wanted.after.family, CLOSE, "components")
+    pairs = problem(np.zeros((2, 40)))  # only its shape is used: the counts out of both states are the mixture's
+    assert pairs is not None
+
+
+def test_one_state() -> None:
+    y = np.random.default_rng(5).normal(1003.0, 4.0, 40)
+    params = MixtureParams(
+        MarkovParams(np.ones(1), np.ones((1, 1))), GaussianParams(np.array([[1e3]]), np.ones((1, 1, 1)))
+    )
+    for initial in ("free", "stationary"):
+        found = step(HiddenMarkov(Gaussian(), 1, initial), Data(y), params)
+        close(found.log_likelihood, np.sum(stats.norm.logpdf(y, 1e3, 1.0)), SAME, "log-likelihood")
+        close(found.after.family.means[0, 0], np.mean(y), SAME, "mean")
+        close(found.after.latent.transitions, np.ones((1, 1)), SAME, "transitions")
+
+
+@lanes.in_float64
+def test_coordinates_where_the_baseline_is_zero() -> None:
+    for row in ([0.0, 1.0], [1.0, 0.0], [0.0, 0.3, 0.7], [0.5, 1e-9, 0.5], [0.0, 0.0, 1.0]):
+        row = jnp.array(row)
+        for preferred in range(len(row)):
+            free = coordinates.log_ratios(row, preferred)
+            assert not np.any(np.isposinf(free)) and not np.any(np.isnan(free))
+            close(coordinates.from_log_ratios(free, preferred, row), row, SAME, f"{row} {preferred}")
+
+
+# --- predictions ----------------------------------------------------------------------------------------------------
+
+TWO = MixtureParams(
+    MarkovParams(np.array([0.7, 0.3]), MOVE), GaussianParams(np.array([[0.0], [3.0]]), np.ones((2, 1, 1)))
+)
+COUNTS = MixtureParams(TWO.latent, poisson.PoissonParams(np.array([2.0, 9.0])))
+
+
+@lanes.in_float64
+def predict(model: Any, data: Data, params: Any) -> Any:
+    data, params = jax.tree.map(jnp.asarray, (data, params))
+    prepared, _ = model.prepare(data)
+    return jax.device_get(model.predict(model.from_user(params, prepared), prepared))
+
+
+def test_predictions() -> None:
+    y = np.random.default_rng(6).normal(1.5, 2.0, 9)
+    y[4] = np.nan
+    data = Data(y, unit=UNIT.astype(np.int32), weight=np.ones(3))
+    seen = np.isfinite(y)
+    log_prob = np.where(seen, stats.norm.logpdf(np.where(seen, y, 0.0), TWO.family.means, 1.0), 0.0)
+    found = predict(HiddenMarkov(Gaussian(), 2), data, TWO)
+    whole = problem(log_prob)
+    posterior = whole.e_step(TWO)
+    close(found.responsibilities, whole.rows(posterior.responsibilities).T, SAME, "smoothed")
+    np.testing.assert_array_equal(found.labels, whole.decode(TWO))
+    close(np.sum(found.log_density), posterior.log_likelihood, SAME, "log-likelihood")
+    for t in range(9):
+        rows = np.flatnonzero((UNIT[t] == UNIT) & (np.arange(9) <= t))
+        so_far = problem(np.where(rows == t, 0.0, log_prob[:, rows]), np.zeros(len(rows), int))
+        ahead = so_far.rows(so_far.e_step(TWO).responsibilities)[:, -1]
+        close(found.predicted[t], ahead, SAME, f"one step ahead, row {t}")
+        if seen[t]:
+            below = np.sum(ahead * stats.norm.cdf(y[t] - TWO.family.means[:, 0]))
+            close(found.pseudo_residuals[t], stats.norm.ppf(below), CLOSE, "pseudo-residual")
+            close(found.pseudo_residual_bounds[t], np.full(2, found.pseudo_residuals[t]), CLOSE, "bounds")
+    assert np.isnan(found.pseudo_residuals[4]) and found.log_density[4] == 0.0
+
+
+def test_pseudo_residuals_of_counts() -> None:
+    y = np.array([0.0, 3, 12, 9, 1, 0, 2, 7, 60])
+    found = predict(HiddenMarkov(poisson.Poisson(), 2), Data(y), COUNTS)
+    rates = COUNTS.family.rates
+    less = np.sum(found.predicted * stats.poisson.cdf(y[:, None] - 1, rates), axis=1)
+    more = np.sum(found.predicted * stats.poisson.sf(y[:, None], rates), axis=1)
+    close(
+        found.pseudo_residual_bounds[1:, 0],
+        np.where(less < 0.5, stats.norm.ppf(less), stats.norm.isf(1 - less))[1:],
+        CLOSE,
+        "less",
+    )
+    close(found.pseudo_residual_bounds[:, 1], stats.norm.isf(more), CLOSE, "more")
+    assert found.pseudo_residual_bounds[0, 0] == -np.inf
+    assert np.all(np.diff(found.pseudo_residual_bounds, axis=1) > 0)
+    assert 8.0 < found.pseudo_residuals[8] < np.inf  # far out in the upper tail
+
+
+def test_several_dimensions_have_no_pseudo_residuals() -> None:
+    y = np.random.default_rng(6).normal(size=(9, 2))
+    params = MixtureParams(TWO.latent, GaussianParams(np.array([[0.0, 0.0], [1.0, 1.0]]), np.stack([np.eye(2)] * 2)))
+    assert predict(HiddenMarkov(Gaussian(), 2), Data(y), params).pseudo_residuals is None
+
+
+# --- through the engine ---------------------------------------------------------------------------------------------
+
+MODEL = HiddenMarkov(Gaussian("tied"), 2)
+N, SEED, RESTARTS = 40, 9, 4
+
+
+def series(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=N) + 4.0 * (np.cumsum(rng.random(N) < 0.15) % 2)
+
+
+def fit(y: Any, model: Any = MODEL, **settings: Any) -> emjax.Fit:
+    fields = {name: settings.pop(name) for name in ("unit", "observed", "weight", "z") if name in settings}
+    return emjax.fit(model, Data(y, **fields), SEED, restarts=RESTARTS, **settings)
+
+
+def same(a: Any, b: Any) -> None:
+    for name in ("params", "log_likelihood", "iterations", "n_observations"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(a, name), getattr(b, name))
+
+
+def test_sequences_however_given() -> None:
+    """Alone or in a batch, stacked or listed, as one unit said or unsaid, missing either way: the same to the bit."""
+    ys = np.stack([series(s) for s in range(3)])
+    ys[1, 5] = np.nan
+    stacked = emjax.fit_many(MODEL, Data(ys), SEED, restarts=RESTARTS)
+    listed = emjax.fit_many(MODEL, [Data(y) for y in ys], SEED, restarts=RESTARTS)
+    same(stacked, listed)
+    same(stacked[1], fit(ys[1], id=1))
+    same(stacked[1], fit(ys[1], id=1, unit=np.full(N, 7), weight=np.array([True])))
+    same(stacked[1], fit(np.nan_to_num(ys[1]), id=1, observed=np.arange(N) != 5))
+    assert stacked[1].status == Status.CONVERGED and stacked[1].n_observations == N - 1
+    found = stacked[1].predict()
+    assert isinstance(found, emjax.HiddenMarkovPrediction) and found.labels.shape == (N,)
+    close(np.sum(found.log_density), stacked[1].log_likelihood, CLOSE, "log-likelihood")
+    again = fit(ys[1], start=stacked[1].params)
+    close(again.log_likelihood, stacked[1].log_likelihood, 1e-6, "from its own end")
+
+
+def generate(key: Any) -> Data:
+    draw, switch = jax.random.split(key)
+    state = jnp.cumsum(jax.random.uniform(switch, (N,)) < 0.15) % 2
+    return Data(jax.random.normal(draw, (N,)) + 4.0 * state)
+
+
+@pytest.mark.slow
+def test_streams() -> None:
+    (fits,) = emjax.fit_stream(MODEL, generate, 3, SEED, chunk=3, restarts=RESTARTS)
+    one = fits[2]
+    same(one, emjax.fit(MODEL, fits.data[2], SEED, id=one.ids, restarts=RESTARTS))
+    assert one.n_observations == N
+
+
+BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "nothing observed": ({"y": np.r_[np.full(20, np.nan), series(0)[20:]], "unit": np.repeat([0, 1], 20)}, ("no observed value", "unit 0")),
+    "infinity": ({"y": np.r_[np.nan, np.inf, series(0)[2:]]}, ("row 1 of y", "1 in all")),
+    "units apart": ({"y": series(0), "unit": np.arange(N) % 2}, ("unit", "sort")),
+    "a sequence of no rows": ({"y": series(0), "unit": np.repeat([0, 2], 20), "weight": np.ones(3)}, ("weight", "2 units")),
+    "one weight a row": ({"y": series(0), "weight": np.ones(N)}, ("weight", "(1,)")),
+    "covariates of the chain": ({"y": series(0), "z": np.ones((N, 1))}, ("z", "leave it out")),
+    "lists of lists": ({"y": [[1.0, 2.0], [3.0]]}, ("y", "numbers")),
+    "a start": ({"y": series(0), "fixed": {"initial": [0.9, 0.9]}}, ("initial", "sum to 1")),
+    "a fixed stationary start": ({"y": series(0), "fixed": {"initial": [0.5, 0.5]}, "model": HiddenMarkov(Gaussian(), 2, "stationary")}, ("initial", "stationary")),
+    "a block of another model": ({"y": series(0), "fixed": {"weights": [0.5, 0.5]}}, ("weights", "transitions")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name: str) -> None:
+    arguments, words = BAD[name]
+    with pytest.raises(DataError) as caught:
+        fit(**arguments)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(DataError, match="initial_distribution='foo'"):
+        HiddenMarkov(Gaussian(), 2, "foo")  # type: ignore[arg-type]
+
+
+def test_nothing_observed_in_a_batch() -> None:
+    ys = np.stack([series(0), np.full(N, np.nan), series(2)])
+    fits = emjax.fit_many(MODEL, Data(ys), SEED, restarts=RESTARTS)
+    assert list(fits.status == Status.INVALID_DATA) == [False, True, False]
+    assert fits.problems[1] & emjax.Problem.NOTHING_OBSERVED
