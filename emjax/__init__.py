@@ -12,6 +12,8 @@ from emjax.base.records import Expectation as Expectation
 from emjax.base.records import Posterior as Posterior
 from emjax.base.records import Prediction as Prediction
 from emjax.base.registry import register as register
+from emjax.base.rotations import Rotation as Rotation
+from emjax.base.rotations import varimax as varimax
 from emjax.base.settings import Degeneracy as Degeneracy
 from emjax.base.settings import Race as Race
 from emjax.base.settings import Stop as Stop
@@ -38,6 +40,10 @@ from emjax.families.linear_regression import LinearRegressionParams as LinearReg
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
+from emjax.models.factor_analysis import FactorAnalysis as FactorAnalysis
+from emjax.models.factor_analysis import FactorAnalysisParams as FactorAnalysisParams
+from emjax.models.factor_analysis import FactorScores as FactorScores
+from emjax.models.factor_analysis import ProbabilisticPCA as ProbabilisticPCA
 from emjax.models.mixture import Mixture as Mixture
 
 __version__ = "0.1.0"
