@@ -33,6 +33,8 @@ from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance
 from emjax.engine.storage import load as load
 from emjax.engine.streaming import fit_stream as fit_stream
+from emjax.families.factor_analyser import FactorAnalyser as FactorAnalyser
+from emjax.families.factor_analyser import FactorAnalyserParams as FactorAnalyserParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression

@@ -81,9 +81,9 @@ def loadings_from_free(free: Array, variables: Anchors, n_factors: int) -> Array
 
 
 def principal_axes(loadings: Array, uniquenesses: Array) -> Array:
-    """Loadings rotated so that loadings' Psi^-1 loadings is diagonal and descends, each column of positive sum.
+    """Loadings rotated so that loadings' Psi^-1 loadings is diagonal and descends.
 
-    By Jacobi's rotations of pairs of columns, which have derivatives where the diagonal has no ties.
+    The sum of each column is positive, in correlations of factors and variables. By Jacobi's rotations of pairs of columns, which have derivatives where the diagonal has no ties.
     """
     q = loadings.shape[-1]
     deviation = jnp.sqrt(uniquenesses)[..., None]
@@ -107,7 +107,9 @@ def principal_axes(loadings: Array, uniquenesses: Array) -> Array:
     if q > 1:
         scaled = jax.lax.fori_loop(0, JACOBI_SWEEPS, jacobi, scaled)
     found = scaled * deviation
-    return jnp.where(jnp.sum(found, axis=-2, keepdims=True) < 0, -found, found)
+    total = jnp.sqrt(jnp.sum(found**2, axis=-1) + uniquenesses)
+    negative = jnp.sum(found / total[..., None], axis=-2, keepdims=True) < 0
+    return jnp.where(negative, -found, found)
 
 
 @register

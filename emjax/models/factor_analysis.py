@@ -26,7 +26,8 @@ PERTURBED = 0.5  # standard deviation of the logarithms of uniquenesses in a pri
 class FactorAnalysisParams(NamedTuple):
     """mean (p,); loadings (p, q); uniquenesses (p,), the variances of the noise, all equal where it is isotropic.
 
-    In results loadings' diag(uniquenesses)^-1 loadings is diagonal and descends, and each column's sum is positive.
+    In results loadings' diag(uniquenesses)^-1 loadings is diagonal and descends, and each factor's correlations with
+    the variables have a positive sum.
     """
 
     mean: Array
@@ -194,6 +195,10 @@ class FactorAnalysis(Model):
         return jnp.asarray(self.min_uniqueness, params.uniquenesses.dtype)
 
     # --- what the engine watches ------------------------------------------------------------------------------------
+
+    def log_prior(self, params: FactorAnalysisParams, prepared: FactorAnalysisData) -> Array:
+        """0: there is no prior."""
+        return jnp.zeros((), prepared.scatter.dtype)
 
     def flags(
         self, params: FactorAnalysisParams, statistics: Any, prepared: FactorAnalysisData, degeneracy: Degeneracy
