@@ -15,6 +15,8 @@ from emjax.base.records import Posterior as Posterior
 from emjax.base.records import Prediction as Prediction
 from emjax.base.records import Terms as Terms
 from emjax.base.registry import register as register
+from emjax.base.rotations import Rotation as Rotation
+from emjax.base.rotations import varimax as varimax
 from emjax.base.settings import Degeneracy as Degeneracy
 from emjax.base.settings import Race as Race
 from emjax.base.settings import Stop as Stop
@@ -44,6 +46,8 @@ from emjax.families.exponential import Exponential as Exponential
 from emjax.families.exponential import ExponentialParams as ExponentialParams
 from emjax.families.gamma import Gamma as Gamma
 from emjax.families.gamma import GammaParams as GammaParams
+from emjax.families.factor_analyser import FactorAnalyser as FactorAnalyser
+from emjax.families.factor_analyser import FactorAnalyserParams as FactorAnalyserParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.independent import Independent as Independent
@@ -79,6 +83,10 @@ from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
 from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
 from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
+from emjax.models.factor_analysis import FactorAnalysis as FactorAnalysis
+from emjax.models.factor_analysis import FactorAnalysisParams as FactorAnalysisParams
+from emjax.models.factor_analysis import FactorScores as FactorScores
+from emjax.models.factor_analysis import ProbabilisticPCA as ProbabilisticPCA
 from emjax.models.mixture import Mixture as Mixture
 
 __version__ = "0.1.0"

@@ -93,7 +93,7 @@ def check_round_trips(case: Case) -> None:
     """User's units to prepared ones and back; constrained parameters to free ones and back, and the other way round."""
     for name, params, point in asked(case):
         close(point.user_again, params, SAME, f"{name}: to_user(from_user(params))")
-        close(point.inside_again, point.inside, SAME, f"{name}: from_free(to_free(params))")
+        close(point.there_and_back, params, SAME, f"{name}: from_free(to_free(params))")
         close(point.free_again, point.free[0], SAME, f"{name}: to_free(from_free(free))")
 
 
@@ -103,13 +103,16 @@ def check_e_step(case: Case) -> None:
         posterior, log_prior = case.oracle.e_step(params), case.oracle.log_prior(params)
         close(point.log_likelihood[0], posterior.log_likelihood, SAME, f"{name}: log-likelihood")
         close(point.objective[0], posterior.log_likelihood + log_prior, SAME, f"{name}: objective")
-        if point.prediction is not None:
+        if hasattr(point.prediction, "labels"):
             unit = np.arange(len(case.data.y)) if case.data.unit is None else case.data.unit
             sequences = hasattr(case.oracle, "decode")  # of states: the labels are the most probable path
             rows = case.oracle.rows(posterior.responsibilities) if sequences else posterior.responsibilities[:, unit]
             close(point.prediction.responsibilities[: len(unit)], rows.T, SAME, f"{name}: responsibilities")
             wanted = case.oracle.decode(params) if sequences else np.argmax(rows, axis=0)
             np.testing.assert_array_equal(point.prediction.labels[: len(unit)], wanted)
+        elif point.prediction is not None:
+            found = jax.tree.map(lambda a: a[: len(case.data.y)], point.prediction)
+            close(found, case.oracle.predict(params), CLOSE, f"{name}: predictions")
 
 
 def _q(case: Case, params: Any) -> Callable[[Any], float]:

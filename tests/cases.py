@@ -4,6 +4,7 @@ from tests.lanes import Case
 from tests.rows import (
     categorical,
     counts,
+    factors,
     gaussian,
     hidden_markov,
     independent,
@@ -25,4 +26,5 @@ CASES: tuple[Case, ...] = (
     *independent.CASES,
     *log_density.CASES,
     *hidden_markov.CASES,
+    *factors.CASES,
 )

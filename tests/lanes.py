@@ -32,9 +32,10 @@ class Case:
     data : without padding; unit ids 0, 1, ...; weight (U,) or None. near : the truth by which data are simulated;
     away : parameters far from it. oracle : `e_step(params)` with log_likelihood and responsibilities, `q(params,
     responsibilities)`, `log_prior(params)`, and where `closed` is True `m_step(params, responsibilities)` and
-    `em(params, iterations)`, as in tests/oracle/problem.py. many : a larger design to simulate on, weights of 1; its y
-    is ignored, and `data` are padded to its size. exact_m_step : whether the M-step maximises Q. exchangeable : whether
-    components may swap labels. slow : left to the slow tests.
+    `em(params, iterations)`, as in tests/oracle/problem.py; `predict(params)` where it predicts no labels.
+    many : a larger design to simulate on, weights of 1; its y is ignored, and `data` are padded to its size.
+    exact_m_step : whether the M-step maximises Q. exchangeable : whether components may swap labels. slow : left to
+    the slow tests.
     """
 
     name: str
@@ -124,8 +125,7 @@ class Point(NamedTuple):
     free: Any  # (2, m): at the first and last parameters
     user_again: Any
     free_again: Any
-    inside: Any
-    inside_again: Any
+    there_and_back: Any  # user's, through free coordinates, in which loadings may be rotated
     prediction: Any
 
 
@@ -223,8 +223,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
         free=free[::2],
         user_again=to_user(inside),
         free_again=model.to_free(again, prepared),
-        inside=inside,
-        inside_again=again,
+        there_and_back=to_user(again),
         prediction=model.predict(inside, prepared) if has_predict else None,
     )
 
