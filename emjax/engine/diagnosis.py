@@ -17,7 +17,7 @@ def explain(data: Data, problem: Problem) -> str:
 
 def not_finite(data: Data) -> str:
     """The first NaN or infinity in a row that counts, or nothing."""
-    return next((found for name in ("y", "x", "offset") if (found := _not_finite(name, data))), "")
+    return next((found for name in ("y", "x", "z", "offset") if (found := _not_finite(name, data))), "")
 
 
 def _not_finite(name: str, data: Data) -> str:
@@ -57,16 +57,26 @@ def _constant(name: str, values: np.ndarray | None) -> str:
 
 
 def _dependent(data: Data) -> str:
-    values = data.x if data.x is not None else data.y
-    if values is None or np.ndim(values) != 2:
+    names = ("x" if data.x is not None else "y", "z")
+    return next((found for name in names if (found := _follows(name, getattr(data, name)))), "")
+
+
+def _follows(name: str, values: np.ndarray | None) -> str:
+    if values is None or np.ndim(values) != 2 or np.shape(values)[1] == 0:
         return ""
     scaled = np.asarray(values) / np.maximum(np.max(np.abs(values), axis=0), 1e-300)
     centred = scaled - np.mean(scaled, axis=0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300)
     diagonal = np.abs(np.diag(np.linalg.qr(centred)[1]))
     found = np.flatnonzero(diagonal < 1e-6)
-    name = "x" if data.x is not None else "y"
     return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
+
+
+def _differs(data: Data) -> str:
+    assert data.unit is not None and data.z is not None
+    first = np.searchsorted(data.unit, data.unit)
+    bad = np.flatnonzero(np.any(data.z != data.z[first], axis=1) & _used(data))
+    return f"first in row {bad[0]} of z, {len(bad)} in all" if len(bad) else ""
 
 
 def _rows(data: Data) -> str:
@@ -76,9 +86,10 @@ def _rows(data: Data) -> str:
 _PLACES = {
     Problem.WEIGHT_INVALID: _weight,
     Problem.RESPONSE_NOT_FINITE: lambda data: _not_finite("y", data) or _not_finite("offset", data),
-    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data),
+    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data) or _not_finite("z", data),
     Problem.CONSTANT_RESPONSE: lambda data: _constant("y", data.y),
-    Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
+    Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x) or _constant("z", data.z),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
+    Problem.DIFFERS_IN_UNIT: _differs,
 }
