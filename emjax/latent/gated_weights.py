@@ -94,10 +94,10 @@ class GatedWeights(MixingWeights):
         z = jnp.asarray(data.z, dtype)
         if data.unit is not None:
             of_units = units.first_rows(z, data.unit, weight.shape[0])
-            differs = jnp.any(z != of_units[data.unit], axis=1) & (weight[data.unit] > 0)
+            differs = jnp.any(z != of_units[data.unit], axis=1) & weight.astype(bool)[data.unit]
             problem |= jnp.where(jnp.any(differs), Problem.DIFFERS_IN_UNIT, 0)
             z = of_units
-        z, used = z.T, weight > 0
+        z, used = z.T, weight.astype(bool)
         bad = ~jnp.isfinite(z)
         problem |= jnp.where(jnp.any(bad & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
         z = jnp.where(bad | ~used[None, :], 0.0, z)
@@ -134,7 +134,7 @@ class GatedWeights(MixingWeights):
         expected = weights * prepared.weight.astype(weights.dtype)[None, :]
         surplus = (resp - expected)[:free]
         pairs = [(k, k) for k in range(free)] + [(k, m) for k in range(free) for m in range(k)]
-        curvature = jnp.stack([expected[k] * ((k == m) - weights[m]) for k, m in pairs])
+        curvature = jnp.stack([expected[k] * (float(k == m) - weights[m]) for k, m in pairs])
         surplus = jnp.pad(surplus, [(0, len(pairs) - free), (0, 0)])  # as many rows as there are pairs: one pass
         xx, score = numerics.weighted_products(curvature, surplus, prepared.design.x)
         place = {pair: index for index, pair in enumerate(pairs)}
@@ -201,7 +201,7 @@ class GatedWeights(MixingWeights):
 
     def empty(self, params: GatingParams, prepared: GatingData) -> Array:
         """Components that have died out at every z, (K,) bool."""
-        weights = jnp.where(prepared.weight > 0, jnp.exp(self._log_weights(params, prepared)), 0.0)
+        weights = jnp.where(prepared.weight.astype(bool)[None, :], jnp.exp(self._log_weights(params, prepared)), 0.0)
         return jnp.max(weights, axis=1) < AT_ZERO
 
     def boundary(self, params: GatingParams, prepared: GatingData) -> Array:
@@ -241,18 +241,20 @@ class GatedWeights(MixingWeights):
         q = prepared.design.x.shape[0]
         return GatingParams(jnp.concatenate([free.reshape(n_components - 1, q), jnp.zeros((1, q), free.dtype)]))
 
-    def weights(self, params: GatingParams, z: Array) -> Array:
-        """Prior weights of the components at covariates z (n, c), (n, K); user's parameters."""
-        gating, z = jnp.asarray(params.gating), jnp.asarray(z)
-        z = z.astype(gating.dtype)
-        if self.intercept:
-            z = jnp.concatenate([jnp.ones((z.shape[0], 1), gating.dtype), z], axis=1)
-        return jax.nn.softmax(jnp.matmul(z, gating.T, precision=HIGHEST), axis=1)
+    def prior_weights(self, params: GatingParams, z: Any) -> np.ndarray:
+        """Weights of the components at covariates z (n, c), without regard to y: (n, K); user's parameters, NumPy."""
+        logits = self._logits(np.asarray(params.gating, np.float64), np.asarray(z, np.float64))
+        odds = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+        return odds / np.sum(odds, axis=1, keepdims=True)
+
+    def _logits(self, gating: Array, z: Array) -> Array:
+        """(n, K); traced or NumPy."""
+        return z @ gating[:, 1:].T + gating[None, :, 0] if self.intercept else z @ gating.T
 
     def sample(self, key: Array, params: GatingParams, data: Data) -> Array:
         """The component of each row, (n,), drawn with user's parameters; the rows of a unit share theirs."""
         z = data.z if data.unit is None else units.first_rows(jnp.asarray(data.z), data.unit, units.count(data))
-        labels = jax.random.categorical(key, jnp.log(self.weights(params, z)), axis=1)
+        labels = jax.random.categorical(key, self._logits(params.gating, z), axis=1)
         return units.of_rows(labels, data.unit)
 
 
