@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 FAILED, INTERRUPTED = 2, 130
 # Written out, so that --help answers at once; a version without one of them says so (emjax.extras.named_families).
 _FAMILIES = (
-    "linear", "gaussian", "poisson", "binomial", "student-t", "exponential", "gamma", "negative-binomial", "categorical",
-)  # fmt: skip
+    *("linear", "gaussian", "poisson", "binomial", "student-t"),
+    *("exponential", "gamma", "negative-binomial", "categorical"),
+)
 _MOST_ROWS = 10**9  # of the demo, whose data are simulated at once: 16 GB
 
 

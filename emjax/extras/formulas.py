@@ -12,7 +12,7 @@ from emjax.extras.optional import require
 
 
 class Formula(NamedTuple):
-    """A formula that could be read: its text, formulaic's object, and the columns it uses, the response's among them."""
+    """A formula that could be read: its text, formulaic's object, the columns it uses, and those of its response."""
 
     text: str
     parsed: Any

@@ -122,7 +122,7 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
             frame[name] = as_numbers(table, name, formula, True).to_numpy(float, na_value=np.nan)
     used = [name for name in frame.columns if name not in response]
     holes = gaps(frame, used)
-    complete = ~holes.any(axis=1)
+    complete = np.asarray(~holes.any(axis=1))
     if not complete.any():
         raise DataError(f"no row has a finite value in every column of '{formula}' ({', '.join(used)}); fill some in")
     (y, responses), (x, coefficients) = formulas.evaluate(read[0], frame, complete)

@@ -56,7 +56,13 @@ def find(name: str, trials: bool, scale: str | None) -> Known:
 
 
 def build(
-    name: str, *, responses: int, intercept: bool, covariates: bool, scale: str | None = None, levels: Sequence[int] = ()
+    name: str,
+    *,
+    responses: int,
+    intercept: bool,
+    covariates: bool,
+    scale: str | None = None,
+    levels: Sequence[int] = (),
 ) -> Any:
     """The family for a formula with so many responses and with or without intercept and covariates.
 

@@ -7,9 +7,9 @@ import numpy as np
 from emjax import (
     Data,
     GatedWeights,
+    GatingParams,
     Gaussian,
     GaussianParams,
-    GatingParams,
     LinearRegression,
     LinearRegressionParams,
     Mixture,
