@@ -44,10 +44,10 @@ from emjax.families.categorical import Categorical as Categorical
 from emjax.families.categorical import CategoricalParams as CategoricalParams
 from emjax.families.exponential import Exponential as Exponential
 from emjax.families.exponential import ExponentialParams as ExponentialParams
-from emjax.families.gamma import Gamma as Gamma
-from emjax.families.gamma import GammaParams as GammaParams
 from emjax.families.factor_analyser import FactorAnalyser as FactorAnalyser
 from emjax.families.factor_analyser import FactorAnalyserParams as FactorAnalyserParams
+from emjax.families.gamma import Gamma as Gamma
+from emjax.families.gamma import GammaParams as GammaParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.independent import Independent as Independent
@@ -76,17 +76,19 @@ from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.latent.gated_weights import GatedWeights as GatedWeights
+from emjax.latent.gated_weights import GatingParams as GatingParams
 from emjax.latent.markov_chain import MarkovChain as MarkovChain
 from emjax.latent.markov_chain import MarkovParams as MarkovParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
-from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
-from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
 from emjax.models.factor_analysis import FactorAnalysis as FactorAnalysis
 from emjax.models.factor_analysis import FactorAnalysisParams as FactorAnalysisParams
 from emjax.models.factor_analysis import FactorScores as FactorScores
 from emjax.models.factor_analysis import ProbabilisticPCA as ProbabilisticPCA
+from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
+from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
 from emjax.models.mixture import Mixture as Mixture
 
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ from tests.rows import (
     categorical,
     counts,
     factors,
+    gated_weights,
     gaussian,
     hidden_markov,
     independent,
@@ -27,4 +28,5 @@ CASES: tuple[Case, ...] = (
     *log_density.CASES,
     *hidden_markov.CASES,
     *factors.CASES,
+    *gated_weights.CASES,
 )

@@ -73,6 +73,7 @@ class Problem(IntFlag):
     NOT_POSITIVE = 1024
     UNKNOWN_LEVEL = 2048
     NOTHING_OBSERVED = 4096
+    DIFFERS_IN_UNIT = 8192
 
     def describe(self) -> str:
         """One sentence: every reason with its remedy; empty when there is none."""
@@ -94,6 +95,7 @@ _PROBLEMS = {
     Problem.NOT_POSITIVE: "a response that must be positive is 0 or negative: drop or correct it",
     Problem.UNKNOWN_LEVEL: "a level is not one of 0, 1, ..., levels - 1: recode it",
     Problem.NOTHING_OBSERVED: "a column, a unit or a sequence has no observed value: drop it",
+    Problem.DIFFERS_IN_UNIT: "rows of one unit have different covariates z of the weights: give all of them the same",
 }
 
 

@@ -58,6 +58,13 @@ def of_rows(values: Array, unit: Array | None) -> Array:
     return values if unit is None else values[..., unit]
 
 
+def first_rows(values: Array, unit: Array, n_units: int) -> Array:
+    """Of values of the rows, (n, ...), those of each unit's first row, (U, ...); of a unit without rows any row's."""
+    n = values.shape[0]
+    first = jax.ops.segment_min(jnp.arange(n, dtype=jnp.int32), unit, n_units, indices_are_sorted=True)
+    return values[jnp.minimum(first, n - 1)]
+
+
 def sums(values: Array, unit: Array | None, n_units: int) -> Array:
     """Sums over the rows of each unit, (K, n) -> (K, U)."""
     if unit is None:

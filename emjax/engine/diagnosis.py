@@ -22,7 +22,7 @@ def explain(model: Any, data: Data, problem: Problem) -> str:
 
 def not_finite(data: Data, missing: bool = False) -> str:
     """The first NaN or infinity in a row that counts, or nothing; none in y where those are `missing`."""
-    names = ("x", "offset") if missing else ("y", "x", "offset")
+    names = ("x", "z", "offset") if missing else ("y", "x", "z", "offset")
     return next((found for name in names if (found := _not_finite(name, data))), "")
 
 
@@ -70,15 +70,18 @@ def _constant(name: str, values: np.ndarray | None) -> str:
 
 
 def _dependent(data: Data) -> str:
-    values = data.x if data.x is not None else data.y
-    if values is None or np.ndim(values) != 2:
+    names = ("x" if data.x is not None else "y", "z")
+    return next((found for name in names if (found := _follows(name, getattr(data, name)))), "")
+
+
+def _follows(name: str, values: np.ndarray | None) -> str:
+    if values is None or np.ndim(values) != 2 or np.shape(values)[1] == 0:
         return ""
     scaled = np.asarray(values) / np.maximum(np.max(np.abs(values), axis=0), 1e-300)
     centred = scaled - np.mean(scaled, axis=0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300)
     diagonal = np.abs(np.diag(np.linalg.qr(centred)[1]))
     found = np.flatnonzero(diagonal < 1e-6)
-    name = "x" if data.x is not None else "y"
     return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
 
 
@@ -110,6 +113,13 @@ def _unseen(data: Data) -> str:
     return f"first in unit {bad[0]}, {len(bad)} in all" if len(bad) else ""
 
 
+def _differs(data: Data) -> str:
+    assert data.unit is not None and data.z is not None
+    first = np.searchsorted(data.unit, data.unit)
+    bad = np.flatnonzero(np.any(data.z != data.z[first], axis=1) & _used(data))
+    return f"first in row {bad[0]} of z, {len(bad)} in all" if len(bad) else ""
+
+
 def _rows(data: Data) -> str:
     return f"{np.shape(data.y)[0]} rows"
 
@@ -117,13 +127,14 @@ def _rows(data: Data) -> str:
 _PLACES = {
     Problem.WEIGHT_INVALID: _weight,
     Problem.RESPONSE_NOT_FINITE: lambda data: _not_finite("y", data) or _not_finite("offset", data),
-    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data),
+    Problem.COVARIATE_NOT_FINITE: lambda data: _not_finite("x", data) or _not_finite("z", data),
     Problem.CONSTANT_RESPONSE: lambda data: _constant("y", data.y),
-    Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x),
+    Problem.CONSTANT_COVARIATE: lambda data: _constant("x", data.x) or _constant("z", data.z),
     Problem.COLLINEAR: _dependent,
     Problem.TOO_FEW_ROWS: _rows,
     Problem.NOT_A_COUNT: lambda data: _wrong(data, lambda y: (y < 0) | (y != np.round(y))),
     Problem.ABOVE_TRIALS: _above_trials,
     Problem.NOT_POSITIVE: lambda data: _wrong(data, lambda y: y <= 0),
     Problem.NOTHING_OBSERVED: _unseen,
+    Problem.DIFFERS_IN_UNIT: _differs,
 }

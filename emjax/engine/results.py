@@ -101,7 +101,7 @@ class Fit(_Record):
         """Posterior probabilities (n, K) and labels (n,) of the rows of `data`, by default those fitted."""
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
-        for name in ("y", "x", "offset"):
+        for name in ("y", "x", "z", "offset"):
             new, old = _columns(getattr(single, name)), _columns(getattr(fitted, name))
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
@@ -208,7 +208,7 @@ def _blank(found: Any, data: Data, missing: bool) -> Any:
         return found
     bad = ~np.all(np.isfinite(found.responsibilities), axis=1)
     observed = diagnosis.observed(data)
-    for values in (None if missing else data.y, data.x, data.offset):
+    for values in (None if missing else data.y, data.x, data.z, data.offset):
         if values is not None:
             bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (len(bad), -1))), axis=1)
     found.responsibilities[bad] = np.nan

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from emjax.base.status import Flag, Status
-from emjax.engine import choice
+from emjax.engine import choice, parameters
+
+MOST_ENTRIES = 40  # of a block that are printed line by line
 
 
 def of_fit(fit: Any) -> str:
@@ -35,7 +37,7 @@ def of_fit(fit: Any) -> str:
         f"{fit.certificate.predicted_gain:.1e} nats, smallest eigenvalue {fit.certificate.smallest_eigenvalue:.2e}",
         f"restarts          {reached}; chance that one more finds a new mode {fit.unseen:.2f}",
         *_settings(fit.settings),
-        *_parameters(fit.params),
+        *_parameters(fit.model, fit.params),
     ]
     return "\n".join(lines)
 
@@ -77,9 +79,27 @@ def _settings(settings: Any) -> list[str]:
     ]
 
 
-def _parameters(params: Any, prefix: str = "") -> list[str]:
-    """One line a block, arrays as NumPy prints them."""
-    if hasattr(params, "_fields"):
-        return [line for name in params._fields for line in _parameters(getattr(params, name), name)]
-    text = np.array2string(np.asarray(params), precision=6, suppress_small=True, max_line_width=110)
-    return [f"{prefix}:"] + [f"    {line}" for line in text.splitlines()]
+def _parameters(model: Any, params: Any) -> list[str]:
+    """A line an entry and a column a component; blocks with many entries, and shared ones, as NumPy prints them."""
+    found = parameters.blocks(model, params)
+    mine = [block for block in found if block.of_components and len(parameters.entries(block)) <= MOST_ENTRIES]
+    rows = []
+    for block in mine:
+        for index in parameters.entries(block):
+            where = f"[{', '.join(map(str, index))}]" if index else ""
+            rows.append([block.name + where, *(f"{value:.6g}" for value in block.values[(slice(None), *index)])])
+    lines = _aligned(rows)
+    for block in (block for block in found if not any(block is other for other in mine)):
+        text = np.array2string(block.values, precision=6, suppress_small=True, max_line_width=110).splitlines()
+        lines += [f"{block.name}:", *(f"    {line}" for line in text)]
+    return lines
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns under the numbers of their components, 0 to K - 1 as in the arrays."""
+    if not rows:
+        return []
+    rows = [["component", *map(str, range(max(len(row) for row in rows) - 1))], *rows]
+    name = max(18, 1 + max(len(row[0]) for row in rows))
+    width = 2 + max(len(cell) for row in rows for cell in row[1:])
+    return [row[0].ljust(name) + "".join(cell.rjust(width) for cell in row[1:]) for row in rows]

@@ -13,6 +13,11 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 FAILED, INTERRUPTED = 2, 130
+# Written out, so that --help answers at once; a version without one of them says so (emjax.extras.named_families).
+_FAMILIES = (
+    *("linear", "gaussian", "poisson", "binomial", "student-t"),
+    *("exponential", "gamma", "negative-binomial", "categorical"),
+)
 _MOST_ROWS = 10**9  # of the demo, whose data are simulated at once: 16 GB
 
 
@@ -85,17 +90,23 @@ def _add_demo(commands: Any) -> None:
 
 def _add_fit(commands: Any) -> None:
     text = (
-        "Fit a mixture of linear regressions to a CSV file, one per group: a row per group and component with the "
-        "status and log-likelihood (nats). A group that cannot be fitted has its reason in its row and harms no other."
+        "Fit a mixture to a CSV file, by default of linear regressions, one per group: a row per group and component, "
+        "or per parameter too, with the status and log-likelihood (nats). A group that cannot be fitted has its reason "
+        "in its row and harms no other."
     )
     fit = commands.add_parser("fit", help="fit a CSV file, one mixture per group", description=text)
     add = fit.add_argument
     add("file", metavar="data.csv", help="comma-separated UTF-8 with a header")
-    add("formula", help="such as 'y ~ x1 + x2'; 'y ~ x - 1' has no intercept")
-    add("--components", type=_at_least(1), required=True, metavar="K", help="regression lines per group")
+    add("formula", help="such as 'y ~ x1 + x2'; 'y ~ x - 1' has no intercept, 'y1 + y2 ~ 1' two responses")
+    add("--components", type=_at_least(1), required=True, metavar="K", help="components per group")
+    add("--family", default="linear", choices=_FAMILIES, metavar="NAME", help=f"{', '.join(_FAMILIES)} (%(default)s)")
     add("--by", metavar="COLUMN", help="fit every value of this column on its own")
+    add("--unit", metavar="COLUMN", help="rows with one value of this column share their component")
+    add("--weights", metavar="COLUMN", help="how often a row, or with --unit a unit, counts")
+    add("--trials", metavar="COLUMN", help="trials of a binomial response, which counts the successes")
+    add("--gating", metavar="FORMULA", help="covariates of the mixing weights, such as '~ z1 + z2'")
     add("--restarts", type=_at_least(1), default=20, help="random starts per group (default %(default)s)")
-    add("--scale", choices=["component", "common"], default="component", help="noise scale (default %(default)s)")
+    add("--scale", choices=["component", "common"], help="noise scale, of linear and student-t (default component)")
     add("--tol", type=_positive, default=1e-6, help="stop at this remaining gain in nats (default %(default)s)")
     _add_common(fit)
     add("--drop-missing", action="store_true", help="leave out rows with missing values and say how many")
@@ -184,21 +195,22 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from emjax.extras import files, frames, progress
+    from emjax.extras import files, frames, progress, tables
     from emjax.extras.optional import require
 
     for package in ("pandas", "formulaic"):
         require(package, "frames")
     out = files.prepare_file(arguments.out) if arguments.out else None
-    table = files.read_table(arguments.file, [arguments.by] if arguments.by else [])
-    groups = frames.build_groups(table, arguments.formula, arguments.by, arguments.drop_missing)
+    table = files.read_table(arguments.file, [name for name in (arguments.by, arguments.unit) if name])
+    roles = {name: getattr(arguments, name) for name in ("family", "scale", "unit", "weights", "trials", "gating")}
+    groups = frames.build_groups(table, arguments.formula, arguments.by, arguments.drop_missing, **roles)
     if groups.dropped:
         print(f"emjax: {groups.dropped:,} of {len(table):,} rows with missing values left out", file=sys.stderr)
     with progress.Reporter(len(groups.data)) as reporter:
         fits = _fit_groups(arguments, groups, reporter)
-    result = frames.fits_table(fits, groups)
+    result = tables.fits_table(fits, groups)
     if out is None:
-        print(frames.print_table(result))
+        print(tables.print_table(result))
     else:
         _write_or_print(out, result.to_csv(index=False, lineterminator="\n"))
         print(f"Written to {out}: {len(result):,} rows")
@@ -222,9 +234,8 @@ def _write_or_print(out: Any, text: str) -> None:
 def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> Any:
     import emjax
 
-    family = emjax.LinearRegression(intercept=groups.intercept, scale=arguments.scale)
     return emjax.fit_many(
-        emjax.Mixture(family, arguments.components),
+        emjax.Mixture(groups.family, arguments.components, groups.latent),
         groups.data,
         arguments.seed,
         restarts=arguments.restarts,

@@ -76,14 +76,14 @@ def gaps(table: Any, names: Sequence[str]) -> NDArray[np.bool_]:
     return missing
 
 
-def group_labels(table: Any, by: str) -> NDArray[np.str_]:
-    """The labels of the rows as text. Errors: DataError for a row without one."""
+def group_labels(table: Any, by: str, what: str = "group") -> NDArray[np.str_]:
+    """The labels of the rows as text, of a group or a unit. Errors: DataError for a row without one."""
     column = table[by]
     empty = column.isna().to_numpy()
     if empty.any():
         first = int(np.argmax(empty)) + 1
         raise DataError(
-            f"column '{by}' names no group in {count_rows(int(empty.sum()))} (the first is row {first} below the "
+            f"column '{by}' names no {what} in {count_rows(int(empty.sum()))} (the first is row {first} below the "
             "header); fill them in or drop those rows (--drop-missing)"
         )
     return column.astype(str).to_numpy(dtype=str)

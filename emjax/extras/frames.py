@@ -1,246 +1,232 @@
-"""From a table and a formula to datasets, and from fits back to a table (pandas, formulaic)."""
+"""From a table and a formula to datasets: groups, units, weights, gaps (pandas, formulaic)."""
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emjax import Data, DataError, Fits, Flag, Problem, Status
+from emjax import Data, DataError, GatedWeights, MixingWeights
+from emjax.extras import formulas, named_families
 from emjax.extras.columns import as_numbers, check_known, count_rows, gaps, group_labels
-from emjax.extras.optional import require
-from emjax.inference import order_by, permute
 
-_RESERVED = ("component", "weight", "scale", "log_likelihood", "n", "status", "flags", "reason")
-# A covariate is named as collinear where this share of its length or less is left beside those before it.
-_DEPENDENT = 1e-6
-_NOT_FINITE = Problem.RESPONSE_NOT_FINITE | Problem.COVARIATE_NOT_FINITE
+
+class Columns(NamedTuple):
+    """Names of columns that mean something else than a formula's variables, or None; gating is a formula of its own.
+
+    by : fit every value on its own. unit : rows of one value share their component. weights : how often a row, or a
+    unit, counts. trials : of a binomial response. gating : "~ z1 + z2", covariates of the mixing weights.
+    """
+
+    by: str | None = None
+    unit: str | None = None
+    weights: str | None = None
+    trials: str | None = None
+    gating: str | None = None
 
 
 class Groups(NamedTuple):
     """The datasets of a table, one per group, in the order in which the groups first appear.
 
-    labels : one per dataset (a single empty one without grouping). data : y (n,), x (n, p) without the column of ones,
-    or None where the intercept is all there is. coefficients : the names, intercept first. intercept : whether there is
-    one. missing : per dataset a sentence that names the columns with missing values, or "". dropped : rows left out on
-    request. by : the grouping column, or None.
+    labels : one per dataset (a single empty one without grouping). data : y (n,) or (n, d), x (n, p) without the column
+    of ones, or None where the intercept is all there is, z (n, c), trials, unit and weight as asked for; rows of one
+    unit stand together. family, latent : the parts of the model. responses, coefficients, gating : the names of the
+    columns, intercept first. missing : per dataset a sentence that names the columns with missing values, or "".
+    dropped : rows left out on request. by : the grouping column, or None.
     """
 
     labels: list[str]
     data: list[Data]
+    family: Any
+    latent: Any
+    responses: list[str]
     coefficients: list[str]
-    intercept: bool
+    gating: list[str]
     missing: list[str]
     dropped: int
     by: str | None
 
+    @property
+    def intercept(self) -> bool:
+        """Whether the coefficients have one."""
+        return has_intercept(self.coefficients)
 
-class _Design(NamedTuple):
-    """The formula's matrices over all rows, NaN where a used column has a gap, and which columns have gaps where."""
 
-    y: NDArray[np.float64]
-    x: NDArray[np.float64]
-    names: list[str]
+class _Rows(NamedTuple):
+    """Arrays over all rows, by field of `Data`, NaN where a used column has a gap, and which columns have gaps where.
+
+    `unit` holds numbers of the units over the whole table; x and z have their columns of ones."""
+
+    fields: dict[str, NDArray[Any]]
     used: list[str]
     gaps: NDArray[np.bool_]
+    names: dict[str, list[str]]
+    levels: list[int]
 
 
-def build_groups(table: Any, formula: str, by: str | None = None, drop_missing: bool = False) -> Groups:
+def has_intercept(names: list[str]) -> bool:
+    """Whether the first of a design's columns is the intercept."""
+    return bool(names) and names[0] == "Intercept"
+
+
+def build_groups(
+    table: Any,
+    formula: str,
+    by: str | None = None,
+    drop_missing: bool = False,
+    *,
+    family: str = "linear",
+    scale: str | None = None,
+    unit: str | None = None,
+    weights: str | None = None,
+    trials: str | None = None,
+    gating: str | None = None,
+) -> Groups:
     """Datasets from a pandas DataFrame and a Wilkinson formula such as `"y ~ x1 + log(x2)"`, one per value of `by`.
 
     Categorical covariates and transforms that look at the data (center, poly) are set up once, over all complete rows,
-    so that a coefficient means the same in every group. A row with a gap (missing or infinite) in a column that the
-    formula uses becomes NaN, which makes its dataset INVALID_DATA and no other; `drop_missing` leaves such rows out
-    instead, except where a group would lose all of them, and rows without a group as well.
+    so that a coefficient means the same in every group. A row with a gap (missing or infinite) in a column that is
+    used becomes NaN, which makes its dataset INVALID_DATA and no other; `drop_missing` leaves such rows out
+    instead, except where a group would lose all of them, and rows without a group or unit as well. Categories may be
+    missing: that is no gap.
+
+    family, scale : names that `emjax.extras.named_families` knows. unit, weights, trials, gating : see `Columns`.
 
     Errors: MissingExtraError; DataError for a formula that cannot be read, an unknown column, text in a numeric column,
-    a row without a group, no complete row at all.
+    a row without a group or unit, no complete row at all, or what the family does not have.
     """
+    columns = Columns(by, unit, weights, trials, gating)
+    known = named_families.find(family, trials is not None, scale)
     available = [str(name) for name in table.columns]
-    if by is not None:
-        check_known([by], available, "the grouping (--by)")
-        unlabelled = table[by].isna().to_numpy()
-        table = table[~unlabelled] if drop_missing else table
-        dropped = int(unlabelled.sum()) if drop_missing else 0
-        labels = group_labels(table, by)
-    else:
-        labels, dropped = np.full(len(table), ""), 0
-    design = _design(table, formula, available)
-    return _split(design, labels, by, drop_missing, dropped)
+    dropped = 0
+    for name, option in ((by, "the grouping (--by)"), (unit, "--unit"), (weights, "--weights"), (trials, "--trials")):
+        if name is not None:
+            check_known([name], available, option)
+    for name in (by, unit):
+        if name is not None and drop_missing:
+            unlabelled = table[name].isna().to_numpy()
+            table, dropped = table[~unlabelled], dropped + int(unlabelled.sum())
+    labels = np.full(len(table), "") if by is None else group_labels(table, by)
+    rows = _rows(table, formula, columns, available, known.levels)
+    return _split(rows, labels, columns, drop_missing, dropped, family, scale)
 
 
-def _split(design: _Design, labels: NDArray[np.str_], by: str | None, drop_missing: bool, dropped: int) -> Groups:
+def _rows(table: Any, formula: str, columns: Columns, available: list[str], categories: bool) -> _Rows:
+    read = [formulas.read(formula, available)]
+    if columns.gating is not None:
+        read.append(formulas.read_gating(columns.gating, available))
+    frame, levels = formulas.columns_for(read, table, categories)
+    response = sorted(read[0].response) if categories else []
+    plain = {"weight": columns.weights, "trials": columns.trials}
+    for name in plain.values():
+        if name is not None and name not in frame:
+            frame[name] = as_numbers(table, name, formula, True).to_numpy(float, na_value=np.nan)
+    used = [name for name in frame.columns if name not in response]
+    holes = gaps(frame, used)
+    complete = np.asarray(~holes.any(axis=1))
+    if not complete.any():
+        raise DataError(f"no row has a finite value in every column of '{formula}' ({', '.join(used)}); fill some in")
+    (y, responses), (x, coefficients) = formulas.evaluate(read[0], frame, complete)
+    fields: dict[str, NDArray[Any]] = {"y": y, "x": x}
+    names = {"y": responses, "x": coefficients, "z": []}
+    if columns.gating is not None:
+        ((fields["z"], names["z"]),) = formulas.evaluate(read[1], frame, complete)
+    for field, name in plain.items():
+        if name is not None:
+            fields[field] = np.where(complete, frame[name].to_numpy(float, na_value=np.nan), np.nan)
+    if columns.unit is not None:
+        fields["unit"] = np.unique(group_labels(table, columns.unit, "unit"), return_inverse=True)[1]
+    return _Rows(fields, used, holes, names, [max(2, levels[name]) for name in responses if name in levels])
+
+
+def _split(
+    rows: _Rows,
+    labels: NDArray[np.str_],
+    columns: Columns,
+    drop_missing: bool,
+    dropped: int,
+    family: str,
+    scale: str | None,
+) -> Groups:
     values, first, codes = np.unique(labels, return_index=True, return_inverse=True)
     appearance = np.argsort(first)
     rank = np.empty_like(appearance)
     rank[appearance] = np.arange(len(appearance))
     codes = rank[codes]
-    incomplete = design.gaps.any(axis=1)
+    incomplete = rows.gaps.any(axis=1)
     if drop_missing:
         # A group without one complete row keeps its rows: it then says why it cannot be fitted instead of vanishing.
         some = np.bincount(codes, ~incomplete, len(values)) > 0
         keep = ~(incomplete & some[codes])
         dropped += int(np.sum(~keep))
         codes = codes[keep]
-        design = design._replace(y=design.y[keep], x=design.x[keep], gaps=design.gaps[keep])
-    rows = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(values)))[:-1])
-    intercept = bool(design.names) and design.names[0] == "Intercept"
-    x = design.x[:, 1:] if intercept else design.x
+        rows = rows._replace(fields={name: value[keep] for name, value in rows.fields.items()}, gaps=rows.gaps[keep])
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(values)))[:-1])
+    names = rows.names
     return Groups(
         labels=[str(label) for label in values[appearance]],
-        data=[Data(design.y[i], x[i] if x.shape[1] else None) for i in rows],
-        coefficients=design.names,
-        intercept=intercept,
-        missing=[_missing(design, i) for i in rows],
+        data=[_data(rows, i, columns) for i in members],
+        family=named_families.build(
+            family,
+            responses=len(names["y"]),
+            intercept=has_intercept(names["x"]),
+            covariates=len(names["x"]) > has_intercept(names["x"]),
+            scale=scale,
+            levels=rows.levels,
+        ),
+        latent=MixingWeights() if columns.gating is None else GatedWeights(intercept=has_intercept(names["z"])),
+        responses=names["y"],
+        coefficients=names["x"],
+        gating=names["z"],
+        missing=[_missing(rows, i) for i in members],
         dropped=dropped,
-        by=by,
+        by=columns.by,
     )
 
 
-def _missing(design: _Design, rows: NDArray[np.intp]) -> str:
+def _data(rows: _Rows, members: NDArray[np.intp], columns: Columns) -> Data:
+    """One dataset; rows of one unit together, units in the order in which they first appear."""
+    unit = None
+    if "unit" in rows.fields:
+        _, first, codes = np.unique(rows.fields["unit"][members], return_index=True, return_inverse=True)
+        codes = np.argsort(np.argsort(first))[codes]
+        order = np.argsort(codes, kind="stable")
+        members, unit = members[order], codes[order].astype(np.int32)
+    own = {name: value[members] for name, value in rows.fields.items() if name != "unit"}
+    for name in ("x", "z"):
+        if name in own:
+            own[name] = own[name][:, has_intercept(rows.names[name]) :]
+    if not own["x"].shape[1]:
+        del own["x"]
+    own["y"] = own["y"][:, 0] if own["y"].shape[1] == 1 else own["y"]
+    if unit is not None and "weight" in own:
+        own["weight"] = _unit_weights(own["weight"], unit, columns)
+    return Data(**own, unit=unit)
+
+
+def _unit_weights(weight: NDArray[np.float64], unit: NDArray[np.int32], columns: Columns) -> NDArray[np.float64]:
+    """One weight a unit. Errors: DataError for a unit whose rows disagree."""
+    of_units = weight[np.flatnonzero(np.diff(unit, prepend=-1))]
+    if not np.array_equal(of_units[unit], weight, equal_nan=True):
+        raise DataError(
+            f"column '{columns.weights}' has different weights in one value of '{columns.unit}'; rows that share a "
+            "component share their weight, so give all of them the same"
+        )
+    return of_units
+
+
+def _missing(rows: _Rows, members: NDArray[np.intp]) -> str:
     """Which columns of one group have gaps, or which terms of the formula are not finite where no column has one."""
-    counts = dict(zip(design.used, design.gaps[rows].sum(axis=0)))
+    counts = dict(zip(rows.used, rows.gaps[members].sum(axis=0)))
     what, remedy = "missing or infinite values in", "correct them or leave those rows out (--drop-missing)"
     if not any(counts.values()):
         what, remedy = "the formula gives no finite number for", "correct or delete those rows"
-        bad = ~np.isfinite(np.column_stack([design.y[rows], design.x[rows]]))
-        counts = dict(zip(["the response", *design.names], bad.sum(axis=0)))
+        sides = ["x", "z"] if rows.levels else ["y", "x", "z"]
+        shown = {"y": ["the response"] * len(rows.names["y"])}
+        bad = {name: ~np.isfinite(rows.fields[name][members]).T for name in sides if name in rows.fields}
+        counts = {
+            term: int(count)
+            for name, columns in bad.items()
+            for term, count in zip(shown.get(name, rows.names[name]), columns.sum(axis=1))
+        }
     found = [f"{name} ({count_rows(int(count))})" for name, count in counts.items() if count]
     return f"{what} {', '.join(found)}: {remedy}" if found else ""
-
-
-def _design(table: Any, formula: str, available: list[str]) -> _Design:
-    parsed = _parse(formula)
-    response = set(parsed.lhs.required_variables)
-    named = [str(name) for name in parsed.required_variables]
-    check_known(sorted(named), available, f"the formula '{formula}'", "a column or a known function")
-    # formulaic does not look inside transforms such as poly(x, 2), so names in the text count as well.
-    used = [name for name in available if name in named or _mentions(formula, name)]
-    columns = {name: as_numbers(table, name, formula, name in response) for name in used}
-    frame = require("pandas", "frames").DataFrame(columns, index=table.index).reset_index(drop=True)
-    holes = gaps(frame, used)
-    complete = ~holes.any(axis=1)
-    if not complete.any():
-        raise DataError(f"no row has a finite value in every column of '{formula}' ({', '.join(used)}); fill some in")
-    y, x, names = _evaluate(parsed, formula, frame[complete])
-    full_y, full_x = np.full(len(frame), np.nan), np.full((len(frame), x.shape[1]), np.nan)
-    full_y[complete], full_x[complete] = y, x
-    return _Design(full_y, full_x, names, used, holes)
-
-
-def _mentions(formula: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.(])", formula) is not None
-
-
-def _parse(formula: str) -> Any:
-    formulaic = require("formulaic", "frames")
-    if re.search(r"(?<![\w.])\.(?![\w.])", formula):
-        raise DataError(f"the formula '{formula}' has a '.' for all columns; write their names")
-    errors = require("formulaic.errors", "frames")
-    try:
-        parsed = formulaic.Formula(formula)
-    except errors.FormulaicError as error:
-        raise DataError(f"the formula '{formula}' cannot be read ({_first(error)}); write it as y ~ x1 + x2") from None
-    sides = getattr(parsed, "lhs", None), getattr(parsed, "rhs", None)
-    if any(side is None or isinstance(side, tuple) for side in sides):
-        raise DataError(f"the formula '{formula}' needs one response, a ~ and covariates; write it as y ~ x1 + x2")
-    return parsed
-
-
-def _evaluate(parsed: Any, formula: str, frame: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Response (n,), design (n, p) and its column names over complete rows."""
-    try:
-        with np.errstate(all="ignore"):  # log(0) and the like become the status of their group, not a warning
-            matrices = parsed.get_model_matrix(frame, na_action="ignore", context={})
-            y, x = np.asarray(matrices.lhs, float), np.asarray(matrices.rhs, float)
-    except Exception as error:  # a transform runs whatever the formula says, so it may raise anything
-        raise DataError(f"the formula '{formula}' cannot be evaluated ({_first(error)})") from None
-    if y.shape[1:] != (1,):
-        raise DataError(f"the formula '{formula}' has {y.shape[1]} response columns; it must give one number per row")
-    names = [str(name) for name in matrices.rhs.columns]
-    if not names:
-        raise DataError(f"the formula '{formula}' has nothing on its right; write y ~ 1 for an intercept only")
-    return y[:, 0], x, names
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")
-
-
-def fits_table(fits: Fits, groups: Groups) -> Any:
-    """One row per dataset and component of `fit_many`'s result, as a pandas DataFrame.
-
-    Columns: the group (under the grouping column's name), component (by decreasing weight), weight, one `coef_NAME` a
-    coefficient, scale (standard deviation), log_likelihood in nats, n, status, flags, reason (empty when CONVERGED).
-    A dataset that could not be fitted has its rows too, with NaN and the reason; one that was not reached before an
-    interruption has none. Errors: MissingExtraError.
-    """
-    pandas = require("pandas", "frames")
-    weights = np.asarray(fits.params.latent.weights)
-    n_datasets, n_components = weights.shape
-    params = permute(fits.params, order_by(-weights))
-
-    def each(values: Any) -> NDArray[Any]:
-        return np.repeat(np.asarray(values), n_components)
-
-    columns: dict[str, Any] = {}
-    if groups.by is not None:
-        name = groups.by if groups.by not in _RESERVED and not groups.by.startswith("coef_") else "group"
-        columns[name] = each([groups.labels[i] for i in fits.positions])
-    columns["component"] = np.tile(np.arange(1, n_components + 1), n_datasets)
-    columns["weight"] = params.latent.weights.ravel()
-    for j, coefficient in enumerate(groups.coefficients):
-        columns[f"coef_{coefficient}"] = params.family.coefficients[..., j].ravel()
-    columns["scale"] = params.family.scale.ravel()
-    columns["log_likelihood"] = each(fits.log_likelihood)
-    columns["n"] = each([len(groups.data[i].y) for i in fits.positions])
-    columns["status"] = each([Status(status).name for status in fits.status])
-    columns["flags"] = each([flag_names(flags) for flags in fits.flags])
-    columns["reason"] = each(
-        [reason(status, problems, groups, i) for i, status, problems in zip(fits.positions, fits.status, fits.problems)]
-    )
-    return pandas.DataFrame(columns)
-
-
-def print_table(table: Any) -> str:
-    """The table of `fits_table` as aligned text, reasons to the left, six significant digits."""
-    width = int(table["reason"].str.len().max())
-    shown = table.assign(reason=table["reason"].str.ljust(width))
-    text = shown.to_string(index=False, max_colwidth=None, float_format=lambda value: f"{value:.6g}")
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def reason(status: int, problems: int, groups: Groups, position: int) -> str:
-    """Why the fit of dataset `position` is not CONVERGED, in a sentence that names the columns to blame, or ""."""
-    if status == Status.CONVERGED:
-        return ""
-    if status != Status.INVALID_DATA:
-        return Status(status).message
-    missing, found = groups.missing[position], Problem(int(problems))
-    rest = (found & ~_NOT_FINITE if missing else found).describe()
-    blamed = _blamed(groups, position, found)
-    rest += f" ({', '.join(blamed)})" if blamed else ""
-    return "; ".join(text for text in (missing, rest) if text) or Status.INVALID_DATA.message
-
-
-def _blamed(groups: Groups, position: int, problems: Problem) -> list[str]:
-    """The covariates that are constant in this dataset or follow from those before them."""
-    x = groups.data[position].x
-    if x is None:
-        return []
-    names = groups.coefficients[int(groups.intercept) :]
-    x = np.asarray(x)
-    bad = np.zeros(x.shape[1], dtype=bool)
-    if problems & Problem.CONSTANT_COVARIATE:
-        bad |= np.ptp(x, axis=0) == 0
-    elif problems & Problem.COLLINEAR and len(x) >= x.shape[1]:
-        centred = x - x.mean(axis=0) if groups.intercept else x
-        length = np.linalg.norm(centred, axis=0)
-        bad |= np.abs(np.diag(np.linalg.qr(centred / np.where(length > 0, length, 1.0), mode="r"))) < _DEPENDENT
-    return [name for name, blame in zip(names, bad) if blame]
-
-
-def flag_names(flags: int) -> str:
-    """The names of the flags that are set, separated by blanks."""
-    return " ".join(str(flag.name) for flag in Flag if flag & Flag(int(flags)) and flag != Flag.DEGENERATE)

@@ -11,7 +11,7 @@ import numpy as np
 from emjax import Flag, Status
 from emjax.base.status import ELIGIBLE
 from emjax.extras.demo import COORDINATES, Experiment
-from emjax.extras.frames import flag_names
+from emjax.extras.tables import flag_names
 
 _ENDINGS = [status for status in Status if status != Status.RUNNING]
 _FLAGS = (Flag.BOUNDARY, Flag.SUSPECT, Flag.ESCAPED, Flag.NOISE_FLOOR)

@@ -6,7 +6,7 @@ dataset `d` is the fitted component `permutations[d, k]`. Shapes: `D` datasets, 
 """
 
 from itertools import permutations as arrangements
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -83,13 +83,17 @@ def order_by(values: ArrayLike) -> NDArray[np.intp]:
     return np.argsort(keys, axis=1, kind="stable")
 
 
-def permute(params: Params, permutations: ArrayLike) -> Params:
-    """Parameters with their components relabelled: the same pytree, leaf by leaf in NumPy.
+def permute(params: Params, permutations: ArrayLike, model: Any = None) -> Params:
+    """Parameters with their components relabelled: the same pytree in NumPy, leading axis D.
 
-    Every leaf of `params` must have the axes `(D, K, ...)`, `permutations` is `(D, K)` as the two functions above
-    return it. Errors: DataError for a leaf with other axes, so that nothing is left half relabelled.
+    `permutations` is `(D, K)` as the two functions above return it. With the `model` whose parameters they are, by its
+    own `relabel`, which knows what is shared between components, which arrays have two axes of components, and the
+    baseline of a gate. Without one every leaf must have the axes `(D, K, ...)`. Errors: DataError for a leaf with other
+    axes, so that nothing is left half relabelled.
     """
     order = np.asarray(permutations)
+    if model is not None:
+        return _relabelled(params, order, model)
 
     def relabel(leaf: ArrayLike) -> NDArray:
         array = np.asarray(leaf)
@@ -99,3 +103,17 @@ def permute(params: Params, permutations: ArrayLike) -> Params:
         return np.take_along_axis(array, index, axis=1)
 
     return jax.tree.map(relabel, params)
+
+
+def _relabelled(params: Params, order: NDArray[np.intp], model: Any) -> Params:
+    """Dataset by dataset, those in their own order untouched."""
+    moved = jax.tree.map(lambda leaf: np.array(leaf), params)
+    wrong = [leaf.shape for leaf in jax.tree.leaves(moved) if leaf.shape[:1] != order.shape[:1]]
+    if wrong or order.ndim != 2:
+        raise DataError(f"a parameter has shape {wrong[:1]}; permutations (D, K) have shape {order.shape}")
+    with jax.enable_x64(True):  # a relabel that calls jax must not round to float32
+        for d in np.flatnonzero(np.any(order != np.arange(order.shape[1]), axis=1)):
+            one = model.relabel(jax.tree.map(lambda leaf: leaf[d], moved), order[d])  # noqa: B023
+            for leaf, value in zip(jax.tree.leaves(moved), jax.tree.leaves(one), strict=True):
+                leaf[d] = np.asarray(value)
+    return moved

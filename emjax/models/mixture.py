@@ -16,9 +16,9 @@ class Mixture(Composed):
     """p(y) = sum_k weights_k p(y | component k), all rows of a unit sharing their component.
 
     family : LinearRegression(), Gaussian(), ...; n_components : K >= 1.
-    latent : MixingWeights(), constant weights.
+    latent : MixingWeights(), constant weights, or GatedWeights(), weights that depend on Data.z.
     prior : {"weights": Dirichlet(...), "family": the family's conjugate prior}, either or both.
-    fixed : {"weights": (K,), and the family's blocks by name}, in the user's units.
+    fixed : {"weights": (K,) or "gating": (K, 1 + c), and the family's blocks by name}, in the user's units.
     """
 
     latent: Latent = MixingWeights()  # type: ignore[assignment]

@@ -1,0 +1,63 @@
+"""Parameters of any model as named blocks, and which of them have an entry for each component."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emjax.base.protocols import Model
+from emjax.base.records import Array, Params
+
+
+class Block(NamedTuple):
+    """One array of a model's parameters.
+
+    name : its record field, with the record's own name before it where two fields share theirs. values : as in the
+    parameters, with their leading axes. of_components : whether the first of the other axes is the components'.
+    """
+
+    name: str
+    values: Array
+    of_components: bool
+
+
+def blocks(model: Model, params: Params, leading: int = 0) -> list[Block]:
+    """The arrays of `params`, which have `leading` axes of datasets before their own, in the order of the record.
+
+    Components' arrays are told from shared ones by what `model.relabel` moves.
+    """
+    one = jax.tree.map(lambda a: np.asarray(a)[(0,) * leading], params)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    short, full = ([_name(path, whole) for path in paths] for whole in (False, True))
+    names = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return [Block(*found) for found in zip(names, leaves, _of_components(model, one), strict=True)]
+
+
+def entries(block: Block, leading: int = 0) -> list[tuple[int, ...]]:
+    """Indices into a block without its leading axes and its components' axis, in the order of memory."""
+    return list(np.ndindex(block.values.shape[leading + block.of_components :]))
+
+
+def _name(path: tuple[Any, ...], whole: bool) -> str:
+    """The place in a record, such as "coefficients" or "parts[1].means"; with what the record belongs to if `whole`."""
+    text = jax.tree_util.keystr(path).lstrip(".")
+    part, dot, rest = text.partition(".")
+    return rest if dot and part in ("latent", "family") and not whole else text
+
+
+def _of_components(model: Any, params: Params) -> list[bool]:
+    n_components = getattr(model, "n_components", 0)
+    exchangeable = n_components - getattr(getattr(model, "family", None), "extra", 0)
+    sizes = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(params)]
+    possible = [size in ((n_components,), (exchangeable,)) for size in sizes]
+    if exchangeable < 2 or not hasattr(model, "relabel"):
+        return possible
+    # Values that all differ: what is the same with two labels exchanged does not depend on them.
+    leaves, structure = jax.tree.flatten(params)
+    probe = [np.arange(1.0, 1.0 + np.size(leaf)).reshape(np.shape(leaf)) for leaf in leaves]
+    order = np.array([1, 0, *range(2, n_components)])
+    moved = jax.tree.leaves(model.relabel(jax.tree.unflatten(structure, probe), order))
+    return [may and not np.array_equal(a, b) for may, a, b in zip(possible, probe, moved, strict=True)]
