@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base import bayes, design, numerics, units
 from emjax.base.design import Design
-from emjax.base.records import Array, Data, Posterior
+from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
 from emjax.base.status import DataError, Flag, Problem
 from emjax.latent.mixing_weights import AT_ZERO, MixingWeights
@@ -126,6 +126,11 @@ class GatedWeights(MixingWeights):
         log_likelihood, resp, _ = bayes.responsibilities(self._joint(params, log_prob, prepared), prepared.weight)
         statistics = self._statistics(jnp.exp(self._log_weights(params, prepared)), resp, prepared)
         return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), statistics)
+
+    def terms(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Terms:
+        """One a unit."""
+        log_likelihood = jax.nn.logsumexp(self._joint(params, log_prob, prepared), axis=0)
+        return Terms(log_likelihood, prepared.weight, jnp.arange(log_likelihood.shape[0]))
 
     def _statistics(self, weights: Array, resp: Array, prepared: GatingData) -> GatingStatistics:
         """Of weights and weighted responsibilities (K, U)."""

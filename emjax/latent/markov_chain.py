@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base import coordinates, priors, recursions, units
 from emjax.base.priors import Dirichlet
-from emjax.base.records import Array, Data, Posterior
+from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
 from emjax.base.status import DataError, Flag
 
@@ -139,6 +139,12 @@ class MarkovChain:
         found = recursions.smooth(*chain, log_prob, prepared.first, prepared.weight)
         counts = MarkovStatistics(chain.initial * found.initial, chain.transitions * found.transitions)
         return Posterior(found.log_likelihood, found.responsibilities, counts)
+
+    def terms(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Terms:
+        """One a row: its log density given the rows before it, whose scores are uncorrelated; clusters are sequences."""
+        ahead = self.predicted(params, log_prob, prepared)
+        cluster = jnp.cumsum(prepared.first, dtype=jnp.int32) - 1
+        return Terms(recursions.log_sum_exp(ahead + log_prob, 0), prepared.weight, cluster)
 
     def probabilities(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
         """Smoothed probabilities of the states of each row, (K, n)."""
