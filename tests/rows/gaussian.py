@@ -17,6 +17,15 @@ FULL = [
     [[2.0, -0.8, 0.2], [-0.8, 5.0, 0.6], [0.2, 0.6, 1.5]],
     [[3.0, 0.5, 0.0], [0.5, 2.0, 0.4], [0.0, 0.4, 2.5]],
 ]
+QUICK = {  # not left to the slow tests
+    "gaussian-full",
+    "gaussian-tied",
+    "gaussian-three-dimensions",
+    "gaussian-line",
+    "gaussian-uneven-dirichlet",
+    "gaussian-grouped",
+    "gaussian-fixed-means",
+}
 
 
 def normal(weights: Any, means: Any, covariances: Any) -> MixtureParams:
@@ -80,6 +89,7 @@ def gaussian_case(
         fixed=held or None,
         closed="means" not in fixed,
         exchangeable=not fixed and np.ndim(concentration) == 0,
+        slow=name not in QUICK,
     )
 
 

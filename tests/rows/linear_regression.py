@@ -13,6 +13,13 @@ from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels,
 LINES = [[1000.0, 2.0, -1.0], [1020.0, -2.0, 0.5], [1030.0, 1.0, 2.0]]
 AWAY_LINES = [[1004.0, 1.0, -0.5], [1017.0, -1.0, 0.2], [1028.0, 0.5, 1.0]]
 SCALES = {"component": [2.0, 3.5, 2.5], "common": [2.5, 2.5, 2.5]}
+QUICK = {  # not left to the slow tests
+    "regression-component",
+    "regression-common-map",
+    "regression-grouped-map-frequencies",
+    "regression-fixed-coefficients",
+    "regression-offset",
+}
 
 
 def regression(weights: Any, coefficients: Any, scale: Any) -> MixtureParams:
@@ -75,6 +82,7 @@ def regression_case(
         fixed=held or None,
         closed="coefficients" not in fixed,
         exchangeable=not fixed and np.ndim(concentration) == 0,
+        slow=name not in QUICK,
     )
 
 
