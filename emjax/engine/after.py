@@ -16,7 +16,6 @@ from emjax.engine.generated import Generated
 from emjax.engine.programs import Program
 from emjax.engine.results import Fit, Fits
 
-Function = Callable[[Model, Any, Params, Any], Any]  # model, prepared data, params in prepared units, extra -> arrays
 CHUNK = 4096  # datasets at a time
 
 
@@ -29,6 +28,18 @@ class Point(NamedTuple):
     params: Params
     prior: Any
     fixed: Any
+
+
+class Fitted(NamedTuple):
+    """One dataset, traced: as given but padded, prepared, and the parameters in both units."""
+
+    data: Data
+    prepared: Any
+    user: Params
+    params: Params  # prepared units
+
+
+Function = Callable[[Model, Fitted, Any], Any]  # model, dataset, extra -> arrays
 
 
 def point(fits: Fit | Fits) -> Point:
@@ -100,6 +111,7 @@ def _mapped(
 ) -> tuple[Any, Array]:
     def one(data: Data, params: Params, extra: Any) -> tuple[Any, Array]:
         prepared, problem = model.prepare(data, prior, fixed)
-        return function(model, prepared, model.from_user(params, prepared), extra), problem
+        fitted = Fitted(data, prepared, params, model.from_user(params, prepared))
+        return function(model, fitted, extra), problem
 
     return blocks.map_blocks(one, width, count, data, params, extra)

@@ -162,6 +162,6 @@ def recompute(at: after.Point) -> np.ndarray:
     return found
 
 
-def _objective(model: Any, prepared: Any, params: Any, _: Any) -> Any:
-    log_likelihood = model.expect(params, prepared).log_likelihood
-    return log_likelihood, em.objective_of(model, params, prepared, log_likelihood)
+def _objective(model: Any, fitted: after.Fitted, _: Any) -> Any:
+    log_likelihood = model.expect(fitted.params, fitted.prepared).log_likelihood
+    return log_likelihood, em.objective_of(model, fitted.params, fitted.prepared, log_likelihood)

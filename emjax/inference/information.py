@@ -122,7 +122,7 @@ def _clusters(given: Any, at: after.Point) -> Any:
         return None
     ids = np.asarray(given)
     found = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
-    return np.broadcast_to(found, (len(at.positions), np.shape(found)[-1])).astype(np.int32)
+    return np.broadcast_to(found, (len(at.positions), ids.shape[-1])).astype(np.int32)
 
 
 def unflatten(flat: np.ndarray, like: Params) -> Params:
@@ -155,7 +155,8 @@ class _Meat:
     sampling: bool
     lags: int
 
-    def __call__(self, model: Model, prepared: Any, params: Params, extra: Any) -> Derivatives:
+    def __call__(self, model: Model, fitted: after.Fitted, extra: Any) -> Derivatives:
+        prepared, params = fitted.prepared, fitted.params
         order = model.order(params, prepared)
         params = model.canonical(params, prepared)
         boundary = model.boundary(params, prepared)
