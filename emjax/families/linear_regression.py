@@ -314,8 +314,7 @@ class LinearRegression(FamilyDefaults):
 
     def sample(self, key: Array, params: LinearRegressionParams, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype = params.scale.dtype
-        n = labels.shape[0]
+        dtype, n = params.scale.dtype, labels.shape[0]
         x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
         if self.intercept:
             x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
