@@ -55,9 +55,9 @@ class LinearRegression(FamilyDefaults):
     """Family of Gaussian linear regressions.
 
     intercept : put a column of ones first. scale : "component" or "common".
-    shared : coefficients that are equal in all components: "slopes" (intercepts vary), "intercept" (slopes vary) or a
-    tuple of columns of the coefficients; None shares nothing. With component scales the M-step is then conditional
-    (ECM; Meng & Rubin 1993, Biometrika 80): generalised least squares given the scales, then scales given those.
+    shared : coefficients equal in all components: "slopes", "intercept" or a tuple of their columns; None shares none.
+    With component scales the M-step is then conditional (ECM; Meng & Rubin 1993, Biometrika 80): least squares in
+    units of the scales, then the scales given those.
     Data: y (n,), x (n, p) or None for the intercept alone, optional offset (n,).
     The likelihood is maximised exactly: scale divides by the component's rows, not by rows less coefficients.
     """
@@ -122,8 +122,7 @@ class LinearRegression(FamilyDefaults):
         if self.shared is not None:
             raise DataError("LinearRegression(shared=...) takes no prior of the family: leave out prior['family'].")
         dtype, p = prepared.y.dtype, prepared.design.x.shape[0]
-        identity = jnp.eye(p, dtype=dtype)
-        mean = jnp.zeros(p, dtype)
+        identity, mean = jnp.eye(p, dtype=dtype), jnp.zeros(p, dtype)
         if prior.mean is not None:
             mean = prepared.design.to_prepared @ (jnp.asarray(prior.mean, dtype) - prepared.design.shift)
         strength = 0.01 * identity
@@ -175,7 +174,7 @@ class LinearRegression(FamilyDefaults):
     ) -> LinearRegressionParams:
         """Weighted least squares as a correction of the current coefficients."""
         p = prepared.design.x.shape[0]
-        tiny = jnp.finfo(prepared.y.dtype).tiny
+        tiny, eps = jnp.finfo(prepared.y.dtype).tiny, jnp.finfo(prepared.y.dtype).eps
         xx, xe, ee, total = statistics.xx, statistics.xe, statistics.ee, statistics.total
         extra_rows, extra_scale = 0.0, jnp.zeros((), prepared.y.dtype)
         prior, fixed = prepared.prior, prepared.fixed
@@ -194,7 +193,7 @@ class LinearRegression(FamilyDefaults):
             step = self._columns(prepared).solve(design.ridged(information), score)
         curvature = jnp.sum(step * numerics.apply(xx, step), axis=1)
         squares = ee - 2.0 * jnp.sum(step * xe, axis=1) + curvature
-        squares = jnp.maximum(squares, jnp.finfo(prepared.y.dtype).eps ** 2 * ee)
+        squares = jnp.maximum(squares, eps**2 * ee)
         if self.common:
             squares, total = jnp.sum(squares) + 0.0 * squares, jnp.sum(total) + 0.0 * total
         variance = (squares + extra_scale) / jnp.maximum(total + extra_rows, tiny)

@@ -137,3 +137,34 @@ def em(
         row_weight=row_weight,
         concentration=concentration,
     )
+
+
+def conditional(
+    params: Params,
+    responsibilities: np.ndarray,
+    y: np.ndarray,
+    design: np.ndarray,
+    scale: str,
+    row_weight: np.ndarray,
+    shared: tuple[int, ...],
+) -> Params:
+    """Coefficients, of which some columns are shared, given the scales; then scales given those."""
+    n_components, p = params.coefficients.shape
+    place = np.arange(n_components * p).reshape(n_components, p)
+    place[:, shared] = place[0, shared]
+    gram, moment = np.zeros((n_components * p, n_components * p)), np.zeros(n_components * p)
+    for k in range(n_components):
+        for i in range(len(y)):
+            precision = row_weight[i] * responsibilities[k, i] / params.scale[k] ** 2
+            gram[np.ix_(place[k], place[k])] += precision * np.outer(design[i], design[i])
+            moment[place[k]] += precision * design[i] * y[i]
+    used = np.unique(place)
+    solution = np.zeros(n_components * p)
+    solution[used] = np.linalg.solve(gram[np.ix_(used, used)], moment[used])
+    coefficients = solution[place]
+    squares, counts = np.zeros(n_components), np.zeros(n_components)
+    for k in range(n_components):
+        for i in range(len(y)):
+            squares[k] += row_weight[i] * responsibilities[k, i] * (y[i] - design[i] @ coefficients[k]) ** 2
+            counts[k] += row_weight[i] * responsibilities[k, i]
+    return Params(coefficients, np.sqrt(_variances(squares, counts, scale, None)))

@@ -93,6 +93,36 @@ def regression_problem(
     )
 
 
+class SharedRegressionProblem(MixtureProblem):
+    """Linear regressions with shared columns: the M-step is conditional on the current scales."""
+
+    def __init__(
+        self,
+        y: np.ndarray,
+        design: np.ndarray,
+        weight: np.ndarray,
+        unit: np.ndarray,
+        scale: str,
+        shared: tuple[int, ...],
+    ) -> None:
+        super().__init__(
+            lambda params: linear_regression.log_prob(params, y, design),
+            lambda resp, rows: {},
+            lambda params: 0.0,
+            weight,
+            unit,
+        )
+        self.y, self.design, self.scale, self.shared = y, design, scale, shared
+
+    def m_step(self, params: Any, responsibilities: np.ndarray) -> Any:
+        """Weights, then coefficients given the scales, then scales."""
+        after = super().m_step(params, responsibilities)
+        current = linear_regression.Params(*params.family)
+        resp, rows = responsibilities[:, self.unit], self.weight[self.unit]
+        found = linear_regression.conditional(current, resp, self.y, self.design, self.scale, rows, self.shared)
+        return after._replace(family=after.family._replace(**found._asdict()))
+
+
 def gaussian_problem(
     y: np.ndarray,
     weight: np.ndarray,

@@ -67,7 +67,7 @@ def plain_case(
     held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
     away = away._replace(**{f: getattr(away, f)._replace(**blocks(getattr(away, f), held)) for f in away._fields})
     data, weight, unit = weighted(plain_data(kind, near, ROWS, 0, grouped, sized), frequency)
-    size = np.ones(ROWS) if not sized else np.exp(data.offset) if kind == "poisson" else data.trials
+    size = np.ones(ROWS) if not sized else np.exp(np.asarray(data.offset)) if kind == "poisson" else data.trials
     concentration = None if prior is None else 2.0
     conjugate: Any = emjax.GammaPrior if kind == "poisson" else emjax.BetaPrior
     return Case(

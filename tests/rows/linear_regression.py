@@ -7,7 +7,7 @@ import numpy as np
 from emjax import Data, Dirichlet, LinearRegression, LinearRegressionParams, Mixture, MixtureParams, NormalInverseGamma
 from tests.lanes import Case
 from tests.oracle import linear_regression
-from tests.oracle.problem import regression_problem
+from tests.oracle.problem import SharedRegressionProblem, regression_problem
 from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
 
 LINES = [[1000.0, 2.0, -1.0], [1020.0, -2.0, 0.5], [1030.0, 1.0, 2.0]]
@@ -86,6 +86,38 @@ def regression_case(
     )
 
 
+SHARED = {"slopes": (1, 2), "intercept": (0,), (1,): (1,)}
+
+
+def shared_case(
+    name: str, n_free: int, shared: Any, scale: Any = "component", components: int = 2, slow: bool = True
+) -> Case:
+    """Some columns equal in all components; a shared intercept lies at 0 of the covariates."""
+    columns = SHARED[shared]
+    near, away = (np.array(lines)[:components] for lines in (LINES, AWAY_LINES))
+    for lines in (near, away):
+        lines[:, columns] = lines[0, columns]
+    slopes = np.array([[2.0, -1.0], [-2.0, 2.0], [4.0, -3.0]])[:components]
+    if shared == "intercept":
+        near[:, 1:], away[:, 1:] = slopes, 0.6 * slopes
+    scales = np.array(SCALES[scale][:components])
+    near, away = regression(WEIGHTS[components], near, scales), regression(EVEN[components], away, 2.0 * scales)
+    data, weight, unit = weighted(regression_data(near, ROWS, 0, True, False, False), False)
+    design = linear_regression.design_matrix(np.asarray(data.x))
+    return Case(
+        name=name,
+        model=Mixture(LinearRegression(scale=scale, shared=shared), components),
+        data=data,
+        near=near,
+        away=away,
+        oracle=SharedRegressionProblem(np.asarray(data.y), design, weight, unit, scale, columns),
+        n_free=n_free,
+        many=room(regression_data(near, MANY, 1, True, False, False)),
+        exact_m_step=scale == "common",
+        slow=slow,
+    )
+
+
 # ((mean, strength, shape or degrees, scale), Dirichlet concentration); all in the user's units.
 RIDGE = (np.array([1010.0, 0.5, 0.0]), np.diag([0.05, 2.0, 1.5]) + 0.1, 2.5, 8.0)
 
@@ -105,4 +137,8 @@ CASES: tuple[Case, ...] = (
     regression_case("regression-fixed-weights", 8, fixed=("weights",)),
     regression_case("regression-fixed-scale", 7, fixed=("scale",)),
     regression_case("regression-fixed-coefficients", 3, fixed=("coefficients",)),
+    shared_case("regression-shared-slopes", 7, "slopes", slow=False),
+    shared_case("regression-shared-slopes-common", 6, "slopes", scale="common"),
+    shared_case("regression-shared-intercept", 8, "intercept"),
+    shared_case("regression-shared-column-three", 12, (1,), components=3),
 )
