@@ -48,28 +48,33 @@ def test_the_constant_and_its_derivatives() -> None:
 @pytest.mark.parametrize(("tied", "setting"), [(False, "component"), (False, "common"), (True, "common")])
 @lanes.in_float64
 def test_the_step_of_degrees_and_scale_is_newtons(tied: bool, setting: Any) -> None:
-    """Against jax's Hessian of sum r log t in 1 / degrees-like coordinates and log scales, at a stationary scale."""
-    resp = jnp.array(RNG.uniform(0.5, 1.0, (2, 60)))
-    z = jnp.array(np.stack([RNG.standard_t(4.0, 60), 1.3 * RNG.standard_t(5.0, 60)]))
-    nu = jnp.array([5.0, 5.0] if setting == "common" else [5.0, 7.0])
-    n_scale, n_degrees = (1 if tied else 2), (1 if setting == "common" else 2)
+    """By jax's Hessian of sum r log t in the step's coordinate and log scales, where the scales are stationary."""
+    resp = jnp.array(RNG.uniform(0.5, 1.0, (2, 200)))
+    z = jnp.array(RNG.standard_t(4.0, (2, 200)))
+    nu = jnp.array([5.0, 5.0] if setting == "common" else [5.0, 6.0])
+    n_scale = 1 if tied else 2
+    for _ in range(200):
+        weight = resp * degrees_forms.precision(nu, z**2, 1)
+        squares, total = jnp.sum(weight * z**2, axis=1), jnp.sum(weight, axis=1)
+        factor = jnp.sum(squares) / jnp.sum(total) * jnp.ones(2) if tied else squares / total
+        z = z / jnp.sqrt(factor)[:, None]
+    start = jnp.log1p(degrees_forms.NEAR_GAUSSIAN / nu)
 
     def q(free: Any) -> Any:
         log_scale = jnp.broadcast_to(free[:n_scale], (2,))
-        place = jnp.log1p(degrees_forms.NEAR_GAUSSIAN / nu) + jnp.broadcast_to(free[n_scale:], (2,))
-        degrees = degrees_forms.NEAR_GAUSSIAN / jnp.expm1(place)
+        degrees = degrees_forms.NEAR_GAUSSIAN / jnp.expm1(start + jnp.broadcast_to(free[n_scale:], (2,)))
         squares = (z * jnp.exp(-log_scale)[:, None]) ** 2
         return jnp.sum(resp * (degrees_forms.log_density(degrees, squares, 1) - log_scale[:, None]))
 
-    free = jnp.zeros(n_scale + n_degrees)
+    free = jnp.zeros(n_scale + (1 if setting == "common" else 2))
     newton = -jnp.linalg.solve(jax.hessian(q)(free), jax.grad(q)(free))
-    form = DegreesForm(setting, 0.1, 1000.0)
-    found = degrees_forms.sums(nu, z**2, resp)
-    after, _ = form.step(nu, jnp.sum(resp, axis=1), found, 1, tied, True)
-    moved = jnp.log1p(degrees_forms.NEAR_GAUSSIAN / after) - jnp.log1p(degrees_forms.NEAR_GAUSSIAN / nu)
-    # Where the scale is not stationary the curvature of the coordinate enters to first order of its score.
-    close(moved[:n_degrees], newton[n_scale:], 0.05, "step")
-    assert float(jnp.max(jnp.abs(moved))) > 0.02
+    form, found = DegreesForm(setting, 0.1, 1000.0), degrees_forms.sums(nu, z**2, resp)
+    after, stretch = form.step(nu, jnp.sum(resp, axis=1), found, 1, tied, True)
+    moved = jnp.log1p(degrees_forms.NEAR_GAUSSIAN / after) - start
+    close(moved[: free.shape[0] - n_scale], newton[n_scale:], CLOSE, "step")
+    assert float(jnp.min(jnp.abs(moved))) > 1e-3
+    # The scale follows the degrees, which move along a curve: the same to first order.
+    np.testing.assert_allclose(stretch[:n_scale], newton[:n_scale], rtol=0.5)
 
 
 def gaussian_twin(case_name: str, family: Any) -> tuple[Any, Any]:
@@ -179,9 +184,14 @@ BAD_DATA: dict[str, Any] = {
     "no columns": (Mixture(StudentTRegression(intercept=False), 1), Data(HEAVY), {}, "needs covariates"),
     "a prior": (T, Data(HEAVY), {"prior": {"family": emjax.NormalInverseWishart()}}, "no conjugate prior"),
     "a prior of lines": (ROBUST, Data(HEAVY), {"prior": {"family": emjax.NormalInverseGamma()}}, "no conjugate prior"),
-    "degrees": (T, Data(HEAVY), {"start": params_with(degrees=np.zeros(1))}, "degrees must be positive"),
-    "scales": (T, Data(HEAVY), {"start": params_with(scales=-np.ones((1, 1, 1)))}, "positive definite"),
-    "means": (T, Data(HEAVY), {"start": params_with(means=np.full((1, 1), np.nan))}, "means must be finite"),
+    "degrees": (T, Data(HEAVY), {"start": params_with(degrees=np.zeros(1)), "restarts": 1}, "degrees must be positive"),
+    "scales": (T, Data(HEAVY), {"start": params_with(scales=-np.ones((1, 1, 1))), "restarts": 1}, "positive definite"),
+    "means": (
+        T,
+        Data(HEAVY),
+        {"start": params_with(means=np.full((1, 1), np.nan)), "restarts": 1},
+        "means must be finite",
+    ),
     "fixed": (ROBUST, Data(HEAVY), {"fixed": {"degrees": [-1.0]}}, "degrees must be positive"),
     "NaN": (T, Data(NAN), {}, "row 7"),
     "constant": (T, Data(np.full(300, 2.0)), {}, "constant"),
@@ -194,7 +204,7 @@ BAD_DATA: dict[str, Any] = {
 def test_bad_data_are_refused(name: str) -> None:
     model, data, settings, remedy = BAD_DATA[name]
     with pytest.raises(DataError, match=remedy):
-        emjax.fit(model, data, SEED, restarts=2, **settings)
+        emjax.fit(model, data, SEED, **({"restarts": 2} | settings))
 
 
 def test_broken_datasets_in_a_batch_leave_the_others_alone() -> None:
@@ -208,12 +218,13 @@ def test_broken_datasets_in_a_batch_leave_the_others_alone() -> None:
 
 
 def test_a_component_on_copies_of_a_row_has_collapsed() -> None:
-    rng = np.random.default_rng(6)
-    y = np.concatenate([rng.standard_t(5.0, 90), np.full(10, 8.0)])
-    for model in (Mixture(StudentT(), 2), Mixture(StudentTRegression(), 2)):
-        fit = emjax.fit(model, Data(y), SEED, restarts=8)
-        assert np.any(fit.restarts.status == Status.DEGENERATE)
-        assert fit.status == Status.DEGENERATE or np.min(fit.params.family.scale) > 0
+    y = np.concatenate([np.random.default_rng(6).standard_t(5.0, 90), np.full(10, 8.0)])
+    latent, degrees = emjax.WeightsParams(np.array([0.9, 0.1])), np.full(2, 5.0)
+    of_t = emjax.StudentTParams(np.array([[0.0], [8.0]]), np.array([1.0, 0.05])[:, None, None], degrees)
+    of_lines = emjax.StudentTRegressionParams(of_t.means, np.array([1.0, 0.2]), degrees)
+    for family, start in ((StudentT(), of_t), (StudentTRegression(), of_lines)):
+        fit = emjax.fit(Mixture(family, 2), Data(y), SEED, start=MixtureParams(latent, start))
+        assert fit.status == Status.DEGENERATE
 
 
 def test_fits_are_saved_and_loaded(tmp_path: Any) -> None:

@@ -19,8 +19,8 @@ from emjax.base import numerics
 from emjax.base.records import Array
 from emjax.base.status import DataError, Flag
 
-SHIFT = 10  # the asymptotic series below is taken at arguments above this
-SERIES = (1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360360.0)
+SHIFT = 7  # the asymptotic series below, of odd powers of 1 / x, is taken at arguments above this
+SERIES = (1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360360.0, 1.0 / 156.0)
 START = 10.0  # degrees of freedom that every start has, where they are free
 LONGEST = 1.0  # of a step, in log degrees and in log scale
 NEAR_GAUSSIAN = 4.0  # above this many, steps are taken in 1 / degrees rather than in their logarithm
@@ -44,11 +44,11 @@ def log_constant(degrees: Array, d: int) -> Array:
 
 
 def _stirling(x: Array) -> Array:
-    square, term = x**-2, 1.0 / x
-    total = jnp.zeros_like(x)
-    for coefficient in SERIES:
-        total, term = total + coefficient * term, term * square
-    return total
+    inverse = 1.0 / x
+    square, total = inverse * inverse, jnp.full_like(x, SERIES[-1])
+    for coefficient in SERIES[-2::-1]:
+        total = total * square + coefficient
+    return total * inverse
 
 
 def log_density(degrees: Array, squares: Array, d: int) -> Array:
