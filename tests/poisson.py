@@ -1,4 +1,4 @@
-"""A family of Poisson counts for the tests of hidden Markov models: `emjax.Poisson` where it is there, else this one."""
+"""A family of Poisson counts for the tests of hidden Markov models: `emjax.Poisson` where it is there, or this one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class FamilyDefaults:
         return True
 
     def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
-        """Probabilities of less than each row's y, and of more, (K, n) each, for pseudo-residuals; None: not offered."""
+        """For pseudo-residuals: probabilities of less than each row's y, and of more, (K, n) each; None: not offered."""
         return None
 
     def boundary(self: Any, params: Params, prepared: Any) -> Array:
@@ -242,8 +242,8 @@ class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
-    sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a missing
-    row, and information criteria count observed rows.
+    sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a
+    missing row, and information criteria count observed rows.
     """
 
     monotone: ClassVar[bool] = True

@@ -26,8 +26,8 @@ class HiddenMarkovPrediction(NamedTuple):
     log_density : (n,), nats, of each row given those before it; 0 where nothing was observed. Their sum is the
         log-likelihood.
     pseudo_residuals : (n,), the normal quantile of each row's distribution function given the rows before it: standard
-        normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its interval.
-        None where the family offers no `tails`, NaN where nothing was observed.
+        normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its
+        interval. None where the family offers no `tails`, NaN where nothing was observed.
     pseudo_residual_bounds : (n, 2), the ends of that interval, equal where the response is continuous.
     """
 
