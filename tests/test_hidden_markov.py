@@ -207,7 +207,7 @@ def test_predictions() -> None:
     np.testing.assert_array_equal(found.labels, whole.decode(TWO))
     close(np.sum(found.log_density), posterior.log_likelihood, SAME, "log-likelihood")
     for t in range(9):
-        rows = np.flatnonzero((UNIT == UNIT[t]) & (np.arange(9) <= t))
+        rows = np.flatnonzero((UNIT[t] == UNIT) & (np.arange(9) <= t))
         so_far = problem(np.where(rows == t, 0.0, log_prob[:, rows]), np.zeros(len(rows), int))
         ahead = so_far.rows(so_far.e_step(TWO).responsibilities)[:, -1]
         close(found.predicted[t], ahead, SAME, f"one step ahead, row {t}")
@@ -224,7 +224,8 @@ def test_pseudo_residuals_of_counts() -> None:
     rates = COUNTS.family.rates
     less = np.sum(found.predicted * stats.poisson.cdf(y[:, None] - 1, rates), axis=1)
     more = np.sum(found.predicted * stats.poisson.sf(y[:, None], rates), axis=1)
-    close(found.pseudo_residual_bounds[1:8, 0], stats.norm.ppf(less)[1:8], CLOSE, "less")
+    some = (y > 0) & (y < 60)  # SciPy's quantile of 1 - 1e-17 is infinite
+    close(found.pseudo_residual_bounds[some, 0], stats.norm.ppf(less)[some], CLOSE, "less")
     close(found.pseudo_residual_bounds[:, 1], stats.norm.isf(more), CLOSE, "more")
     assert found.pseudo_residual_bounds[0, 0] == -np.inf
     assert np.all(np.diff(found.pseudo_residual_bounds, axis=1) > 0)

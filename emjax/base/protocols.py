@@ -21,7 +21,7 @@ class FamilyDefaults:
         return True
 
     def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
-        """For pseudo-residuals: probabilities of less than each row's y, and of more, (K, n) each; None: not offered."""
+        """Probabilities of less than each row's y, and of more, (K, n) each, or None: for pseudo-residuals."""
         return None
 
     def boundary(self: Any, params: Params, prepared: Any) -> Array:

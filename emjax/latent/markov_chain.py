@@ -258,7 +258,7 @@ class MarkovChain:
             empty = self.empty(params, prepared)
             for k in range(n_components):
                 kept = coordinates.others(params.transitions[k], k)[0]
-                parts.append(jnp.where(empty[k], 2, kept < AT_ZERO).astype(jnp.int32))
+                parts.append(jnp.where(empty[k], jnp.int32(2), (kept < AT_ZERO).astype(jnp.int32)))
         return jnp.concatenate(parts)
 
     # --- coordinates, units -----------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class HiddenMarkov(Composed):
         data = units.whole(data)
         prepared, problem = super().prepare(data, prior, fixed)
         weight, _ = units.weights(data)
-        seen = jax.ops.segment_sum(prepared.observed.astype(data.y.dtype), data.unit, weight.shape[0])
+        seen = jax.ops.segment_sum(jnp.asarray(prepared.observed).astype(data.y.dtype), data.unit, weight.shape[0])
         unseen = jnp.any(weight.astype(bool) & (seen == 0))
         return prepared, problem | jnp.where(unseen, Problem.NOTHING_OBSERVED, 0).astype(jnp.int32)
 
@@ -96,19 +96,20 @@ class HiddenMarkov(Composed):
 
     def predict(self, params: MixtureParams, prepared: ComposedData) -> HiddenMarkovPrediction:
         """Smoothed, one-step-ahead and jointly most probable states, and pseudo-residuals, of the rows."""
+        observed = jnp.asarray(prepared.observed)
         log_prob = self.log_prob(params, prepared)
         predicted = self.latent.predicted(params.latent, log_prob, prepared.latent)
         bounds = middle = None
         tails = getattr(self.family, "tails", lambda *_: None)(params.family, prepared.family)
         if tails is not None:
             bounds, middle = _pseudo_residuals(jnp.exp(predicted), *tails)
-            bounds = jnp.where(prepared.observed[:, None], bounds, jnp.nan)
-            middle = jnp.where(prepared.observed, middle, jnp.nan)
+            bounds = jnp.where(observed[:, None], bounds, jnp.nan)
+            middle = jnp.where(observed, middle, jnp.nan)
         return HiddenMarkovPrediction(
             self.latent.probabilities(params.latent, log_prob, prepared.latent).T,
             self.latent.decode(params.latent, log_prob, prepared.latent),
             jnp.exp(predicted).T,
-            jnp.where(prepared.observed, recursions.log_sum_exp(predicted + log_prob, 0), 0.0),
+            jnp.where(observed, recursions.log_sum_exp(predicted + log_prob, 0), 0.0),
             middle,
             bounds,
         )
