@@ -20,8 +20,8 @@ class FamilyDefaults:
         """The M-step never lowers the objective."""
         return True
 
-    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
-        """Probabilities of less than each row's y, and of more, (K, n) each, or None: for pseudo-residuals."""
+    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array, Array] | None:
+        """For pseudo-residuals: probabilities of less than each row's y, of it, and of more, (K, n) each; or None."""
         return None
 
     def boundary(self: Any, params: Params, prepared: Any) -> Array:

@@ -115,12 +115,11 @@ class HiddenMarkov(Composed):
         )
 
 
-def _pseudo_residuals(predicted: Array, below: Array, above: Array) -> tuple[Array, Array]:
-    """Bounds (n, 2) and middle (n,) from the states' probabilities and their probabilities of less, and of more."""
-    less, more = jnp.sum(predicted * below, axis=0), jnp.sum(predicted * above, axis=0)
-    inside = jnp.maximum(1.0 - less - more, 0.0)
-    ends = _quantile(less, more + inside), _quantile(less + inside, more)
-    return jnp.stack(ends, axis=1), _quantile(less + 0.5 * inside, more + 0.5 * inside)
+def _pseudo_residuals(predicted: Array, below: Array, at: Array, above: Array) -> tuple[Array, Array]:
+    """Bounds (n, 2) and middle (n,) from the states' probabilities and a family's `tails`, all (K, n)."""
+    less, same, more = (jnp.sum(predicted * part, axis=0) for part in (below, at, above))
+    ends = _quantile(less, same + more), _quantile(less + same, more)
+    return jnp.stack(ends, axis=1), _quantile(less + 0.5 * same, more + 0.5 * same)
 
 
 def _quantile(below: Array, above: Array) -> Array:
