@@ -1,4 +1,4 @@
-"""A family of Poisson counts for the tests of hidden Markov models: `emjax.Poisson` where it is there, else this one."""
+"""A family of Poisson counts for the tests of hidden Markov models: `emjax.Poisson` where it is there, or this one."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Poisson(FamilyDefaults):
         rates = params.rates[:, None]
         return prepared.y[None, :] * jnp.log(rates) - rates - prepared.log_factorial[None, :]
 
-    def tails(self, params: PoissonParams, prepared: PoissonData) -> tuple[Any, Any]:
+    def tails(self, params: PoissonParams, prepared: PoissonData) -> tuple[Any, Any, Any]:
         y, rates = prepared.y[None, :], params.rates[:, None]
         less = jnp.where(y > 0, gammaincc(jnp.maximum(y, 1.0), rates), 0.0)
-        return less, gammainc(y + 1.0, rates)
+        return less, jnp.exp(self.log_prob(params, prepared)), gammainc(y + 1.0, rates)
 
     def statistics(self, params: Any, prepared: PoissonData, resp: Any) -> Any:
         return jnp.sum(resp, axis=1), jnp.sum(resp * prepared.y[None, :], axis=1)

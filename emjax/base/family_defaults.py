@@ -46,8 +46,8 @@ class FamilyDefaults:
         """All components are exchangeable."""
         return 0
 
-    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array] | None:
-        """Probabilities of less than the y of each row, and of more, (K, n) each, for pseudo-residuals; None: not offered."""
+    def tails(self, params: Params, prepared: Any) -> tuple[Array, Array, Array] | None:
+        """For pseudo-residuals: probabilities of less than each row's y, of it, and of more, (K, n) each; or None."""
         return None
 
     def boundary(self: Any, params: Params, prepared: Any) -> Array:

@@ -118,9 +118,9 @@ def log_determinant(factor: jax.Array) -> jax.Array:
     return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
 
 
-def normal_tails(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Probabilities that a standard normal is less than z, and more: each exact where it is small."""
-    return ndtr(z), ndtr(-z)
+def normal_tails(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Probabilities that a standard normal is less than z, equal, and more: each exact where it is small."""
+    return ndtr(z), jnp.zeros_like(z), ndtr(-z)
 
 
 def largest_eigenvalue(a: jax.Array) -> jax.Array:

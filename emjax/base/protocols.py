@@ -258,8 +258,8 @@ class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
-    sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a missing
-    row, and information criteria count observed rows.
+    sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a
+    missing row, and information criteria count observed rows.
     """
 
     monotone: ClassVar[bool] = True

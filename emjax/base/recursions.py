@@ -1,7 +1,7 @@
 """Forward and backward recursions of a Markov chain over rows, several sequences in one scan.
 
-In all of them: initial (K,) and transitions (K, K), rows from, columns to, probabilities; log_prob (K, n), nats, 0 where
-nothing was observed; first (n,), True at the first row of each sequence; weight (n,), that of each row's sequence.
+In all of them: initial (K,) and transitions (K, K), rows from, columns to, probabilities; log_prob (K, n), nats, 0
+where nothing was observed; first (n,), True at the first row of each sequence; weight (n,), that of its sequence.
 Sources: Rabiner 1989, Proceedings of the IEEE 77; Devijver 1985, Pattern Recognition Letters 3.
 """
 

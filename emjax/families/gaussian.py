@@ -138,8 +138,8 @@ class Gaussian(FamilyDefaults):
         squares = sum((row**2 for row in z[1:]), z[0] ** 2)
         return constant[:, None] - 0.5 * squares
 
-    def tails(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array] | None:
-        """Probabilities of less than each row's y, and of more, (K, n) each; None in several dimensions."""
+    def tails(self, params: GaussianParams, prepared: GaussianData) -> tuple[Array, Array, Array] | None:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each; None in several dimensions."""
         z, _ = self._whiten(params, prepared)
         return numerics.normal_tails(z[0]) if len(z) == 1 else None
 

@@ -156,8 +156,8 @@ class LinearRegression(FamilyDefaults):
         constant = -jnp.log(params.scale) - jnp.log(prepared.y_unit) - 0.5 * numerics.LOG_2PI
         return constant[:, None] - 0.5 * (residuals * (1.0 / params.scale)[:, None]) ** 2
 
-    def tails(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> tuple[Array, Array]:
-        """Probabilities of less than each row's y, and of more, (K, n) each."""
+    def tails(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> tuple[Array, Array, Array]:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each."""
         return numerics.normal_tails(self._residuals(params, prepared) / params.scale[:, None])
 
     def statistics(

@@ -264,7 +264,7 @@ class MarkovChain:
             empty = self.empty(params, prepared)
             for k in range(n_components):
                 kept = coordinates.others(params.transitions[k], k)[0]
-                parts.append(jnp.where(empty[k], 2, kept < AT_ZERO).astype(jnp.int32))
+                parts.append(jnp.where(empty[k], jnp.int32(2), (kept < AT_ZERO).astype(jnp.int32)))
         return jnp.concatenate(parts)
 
     # --- coordinates, units -----------------------------------------------------------------------------------------
@@ -348,8 +348,8 @@ def _shares(counts: Array, otherwise: Array) -> Array:
 def _with_stationary_start(counts: Array, entering: Array, transitions: Array) -> Array:
     """Transitions that raise Q = sum counts log A + sum entering log pi(A), by a few guarded steps.
 
-    At the maximum A is proportional, in each row, to counts + A times the gradient of the second term, which is known up
-    to a constant a row; with a large enough constant the step to it raises Q (Baum & Eagon 1967, Bulletin of the
+    At the maximum A is proportional, in each row, to counts + A times the gradient of the second term, which is known
+    up to a constant a row; with a large enough constant the step to it raises Q (Baum & Eagon 1967, Bulletin of the
     American Mathematical Society 73).
     """
 

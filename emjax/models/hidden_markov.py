@@ -26,8 +26,8 @@ class HiddenMarkovPrediction(NamedTuple):
     log_density : (n,), nats, of each row given those before it; 0 where nothing was observed. Their sum is the
         log-likelihood.
     pseudo_residuals : (n,), the normal quantile of each row's distribution function given the rows before it: standard
-        normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its interval.
-        None where the family offers no `tails`, NaN where nothing was observed.
+        normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its
+        interval. None where the family offers no `tails`, NaN where nothing was observed.
     pseudo_residual_bounds : (n, 2), the ends of that interval, equal where the response is continuous.
     """
 
@@ -74,7 +74,7 @@ class HiddenMarkov(Composed):
         data = units.whole(data)
         prepared, problem = super().prepare(data, prior, fixed)
         weight, _ = units.weights(data)
-        seen = jax.ops.segment_sum(prepared.observed.astype(data.y.dtype), data.unit, weight.shape[0])
+        seen = jax.ops.segment_sum(jnp.asarray(prepared.observed).astype(data.y.dtype), data.unit, weight.shape[0])
         unseen = jnp.any(weight.astype(bool) & (seen == 0))
         return prepared, problem | jnp.where(unseen, Problem.NOTHING_OBSERVED, 0).astype(jnp.int32)
 
@@ -96,30 +96,30 @@ class HiddenMarkov(Composed):
 
     def predict(self, params: MixtureParams, prepared: ComposedData) -> HiddenMarkovPrediction:
         """Smoothed, one-step-ahead and jointly most probable states, and pseudo-residuals, of the rows."""
+        observed = jnp.asarray(prepared.observed)
         log_prob = self.log_prob(params, prepared)
         predicted = self.latent.predicted(params.latent, log_prob, prepared.latent)
         bounds = middle = None
         tails = getattr(self.family, "tails", lambda *_: None)(params.family, prepared.family)
         if tails is not None:
             bounds, middle = _pseudo_residuals(jnp.exp(predicted), *tails)
-            bounds = jnp.where(prepared.observed[:, None], bounds, jnp.nan)
-            middle = jnp.where(prepared.observed, middle, jnp.nan)
+            bounds = jnp.where(observed[:, None], bounds, jnp.nan)
+            middle = jnp.where(observed, middle, jnp.nan)
         return HiddenMarkovPrediction(
             self.latent.probabilities(params.latent, log_prob, prepared.latent).T,
             self.latent.decode(params.latent, log_prob, prepared.latent),
             jnp.exp(predicted).T,
-            jnp.where(prepared.observed, recursions.log_sum_exp(predicted + log_prob, 0), 0.0),
+            jnp.where(observed, recursions.log_sum_exp(predicted + log_prob, 0), 0.0),
             middle,
             bounds,
         )
 
 
-def _pseudo_residuals(predicted: Array, below: Array, above: Array) -> tuple[Array, Array]:
-    """Bounds (n, 2) and middle (n,) from the states' probabilities and their probabilities of less, and of more."""
-    less, more = jnp.sum(predicted * below, axis=0), jnp.sum(predicted * above, axis=0)
-    inside = jnp.maximum(1.0 - less - more, 0.0)
-    ends = _quantile(less, more + inside), _quantile(less + inside, more)
-    return jnp.stack(ends, axis=1), _quantile(less + 0.5 * inside, more + 0.5 * inside)
+def _pseudo_residuals(predicted: Array, below: Array, at: Array, above: Array) -> tuple[Array, Array]:
+    """Bounds (n, 2) and middle (n,) from the states' probabilities and a family's `tails`, all (K, n)."""
+    less, same, more = (jnp.sum(predicted * part, axis=0) for part in (below, at, above))
+    ends = _quantile(less, same + more), _quantile(less + same, more)
+    return jnp.stack(ends, axis=1), _quantile(less + 0.5 * same, more + 0.5 * same)
 
 
 def _quantile(below: Array, above: Array) -> Array:
