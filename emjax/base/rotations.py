@@ -83,7 +83,8 @@ def loadings_from_free(free: Array, variables: Anchors, n_factors: int) -> Array
 def principal_axes(loadings: Array, uniquenesses: Array) -> Array:
     """Loadings rotated so that loadings' Psi^-1 loadings is diagonal and descends.
 
-    The sum of each column is positive, in correlations of factors and variables. By Jacobi's rotations of pairs of columns, which have derivatives where the diagonal has no ties.
+    Each factor's correlations with the variables have a positive sum. By Jacobi's rotations of pairs of columns, which
+    have derivatives where the diagonal has no ties.
     """
     q = loadings.shape[-1]
     deviation = jnp.sqrt(uniquenesses)[..., None]

@@ -11,7 +11,7 @@ import numpy as np
 
 from emjax.base import units
 from emjax.base.protocols import Model
-from emjax.base.records import Data, Params, Prediction
+from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
 from emjax.engine import choice, datasets, diagnosis, stages
@@ -98,7 +98,7 @@ class Fit(_Record):
         return _reason(self.status, self.problems)
 
     def predict(self, data: Data | None = None) -> Any:
-        """Posterior probabilities (n, K) and labels (n,) of the rows of `data`, by default those fitted."""
+        """What the model predicts for the rows of `data`, by default those fitted: a `Prediction`, `FactorScores`."""
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
         for name in ("y", "x", "z", "offset"):
@@ -204,15 +204,15 @@ def _columns(values: Any) -> Any:
 
 def _blank(found: Any, data: Data, missing: bool) -> Any:
     """NaN and -1 for rows of weight 0 that hold NaN, and for rows too far away for any density."""
-    if not isinstance(found, Prediction):
-        return found
-    bad = ~np.all(np.isfinite(found.responsibilities), axis=1)
+    n = np.shape(data.y)[0]
+    leaves = jax.tree.leaves(getattr(found, "responsibilities", found))  # a missing row has them, but no residual
+    bad = ~np.all([np.all(np.isfinite(np.reshape(leaf, (n, -1))), axis=1) for leaf in leaves], axis=0)
     observed = diagnosis.observed(data)
     for values in (None if missing else data.y, data.x, data.z, data.offset):
         if values is not None:
-            bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (len(bad), -1))), axis=1)
-    found.responsibilities[bad] = np.nan
-    found.labels[bad] = -1
+            bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (n, -1))), axis=1)
+    for leaf in jax.tree.leaves(found):
+        leaf[bad] = np.nan if np.issubdtype(leaf.dtype, np.floating) else -1
     return found
 
 

@@ -83,6 +83,28 @@ class GaussianReference(NamedTuple):
         return f"{self.case}-K{self.K}-{self.model}"
 
 
+class FactorReference(NamedTuple):
+    """A factor analysis: y (n, p); loadings and uniquenesses of the variables divided by `deviation`."""
+
+    case: str
+    y: np.ndarray
+    n_factors: int
+    log_likelihood: float
+    n_free: int
+    aic: float
+    bic: float
+    loadings: np.ndarray  # (p, q), loadings' Psi^-1 loadings diagonal, column sums positive
+    uniquenesses: np.ndarray  # (p,), 1e-6 at the least
+    heywood: int  # how many of them are at 1e-6
+    deviation: np.ndarray  # (p,), divisor n
+    bounded_log_likelihood: float  # what factanal returns by default, uniquenesses 0.005 at the least
+    bounded_uniquenesses: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return f"{self.case}-q{self.n_factors}"
+
+
 def regression_cases() -> list[RegressionReference]:
     """Every reference mixture of linear regressions, sorted by case, in the order of its file."""
     return [_regression(case, fit) for case in _cases("regmix_*.json") for fit in case["fits"]]
@@ -91,6 +113,11 @@ def regression_cases() -> list[RegressionReference]:
 def gaussian_cases() -> list[GaussianReference]:
     """Every reference Gaussian mixture, sorted by case, in the order of its file."""
     return [_gaussian(case, fit) for case in _cases("gmm_*.json") for fit in case["fits"]]
+
+
+def factor_cases() -> list[FactorReference]:
+    """Every reference factor analysis, sorted by case, in the order of its file."""
+    return [_factors(case, fit) for case in _cases("fa_*.json") for fit in case["fits"]]
 
 
 def _cases(pattern: str) -> list[dict[str, Any]]:
@@ -155,4 +182,23 @@ def _gaussian(case: dict[str, Any], fit: dict[str, Any]) -> GaussianReference:
         order_column=case["columns"].index(ordered_by),
         min_scale=case["min_scale_ratio"],
         **_shared_fields(case, fit),
+    )
+
+
+def _factors(case: dict[str, Any], fit: dict[str, Any]) -> FactorReference:
+    bounded = fit["factanal_default"]
+    return FactorReference(
+        case=case["case"],
+        y=_columns(case, case["columns"]),
+        n_factors=fit["n_factors"],
+        log_likelihood=fit["loglik"],
+        n_free=fit["n_free"],
+        aic=fit["AIC"],
+        bic=fit["BIC"],
+        loadings=np.array(fit["loadings"], dtype=float),
+        uniquenesses=np.array(fit["uniquenesses"], dtype=float),
+        heywood=fit["heywood"],
+        deviation=np.array(case["ml_sd"], dtype=float),
+        bounded_log_likelihood=fit["loglik"] - 0.5 * case["n"] * (bounded["objective"] - fit["objective"]),
+        bounded_uniquenesses=np.array(bounded["uniquenesses"], dtype=float),
     )

@@ -11,7 +11,7 @@ from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, labels, mixture
 MEAN = np.array([1000.0, -20.0, 3.0, 50.0, 0.0])
 LOADINGS = np.array([[2.0, 0.3], [1.5, -0.8], [0.6, 1.1], [-0.7, 0.9], [0.9, 0.2]])
 UNIQUENESSES = np.array([1.5, 0.8, 0.5, 0.9, 0.4])
-AWAY_LOADINGS = np.array([[0.5, -0.6], [0.7, 0.9], [0.9, 0.1], [0.8, 0.5], [-0.3, 0.8]])
+AWAY_LOADINGS = np.array([[1.0, -0.6], [0.9, 0.9], [0.5, 0.1], [-0.5, 0.5], [-0.3, 0.8]])
 
 
 def factor_params(p: int, q: int, isotropic: bool) -> tuple[FactorAnalysisParams, FactorAnalysisParams]:
@@ -53,11 +53,11 @@ def factor_case(
 def analysers(near: bool) -> FactorAnalyserParams:
     """Two components of four variables and one factor."""
     shift = np.array([[0.0, 0.0, 0.0, 0.0], [4.0, -3.0, 2.0, 3.0]])
-    loadings = np.array([[[1.5], [1.0], [-0.5], [0.8]], [[0.5], [-0.9], [1.2], [1.1]]])
-    noise = np.array([[0.8, 0.5, 0.9, 0.4], [0.6, 0.9, 0.5, 0.7]])
+    loadings = np.array([[[1.5], [1.1], [-1.0], [1.2]], [[1.2], [-1.0], [1.4], [1.1]]])
+    noise = np.array([[1.2, 0.8, 0.9, 0.7], [0.8, 0.9, 1.1, 0.7]])
     if near:
         return FactorAnalyserParams(MEAN[:4] + shift, loadings, noise)
-    return FactorAnalyserParams(MEAN[:4] + 0.7 * shift + 0.5, np.abs(0.6 * loadings), 2.0 * noise)
+    return FactorAnalyserParams(MEAN[:4] + 0.8 * shift + 0.5, 0.7 * loadings[:, ::-1], 1.5 * noise)
 
 
 def analyser_case(name: str, n_free: int, uniquenesses: str = "component", slow: bool = False) -> Case:
@@ -74,7 +74,7 @@ def analyser_case(name: str, n_free: int, uniquenesses: str = "component", slow:
         common = np.einsum("npq,nq->np", family.loadings, rng.normal(size=(n, 1)))
         return Data(family.means + common + rng.normal(size=(n, 4)) * family.uniquenesses**0.5)
 
-    data, weight, unit = weighted(drawn(ROWS, 2), False)
+    data, weight, unit = weighted(drawn(3 * ROWS, 2), False)
     return Case(
         name=name,
         model=Mixture(FactorAnalyser(1, uniquenesses), 2),
