@@ -163,13 +163,18 @@ def _add(left: tuple, right: tuple) -> tuple:
 
 @jax.custom_jvp
 def log_probability(p: jax.Array) -> jax.Array:
-    """Logarithms of probabilities, -infinity where one is 0 or below the smallest ordinary number, any shape.
+    """Logarithms of probabilities, -infinity where one is 0 (or below 1e-292; 1e-31 in float32), any shape.
 
-    Derivatives are those of log p, and 0 where p is 0; p times its second derivative 1 / p^2 stays finite for p down to
-    the smallest ordinary number, where that of `jnp.log` overflows at the square root of it.
+    Derivatives are those of log p, and 0 where p counts as 0; the second, 1 / p^2, is taken as a product with what is
+    differentiated, so that it does not overflow where p^2 is no ordinary number any more, as that of `jnp.log` does.
     """
-    positive = p >= jnp.finfo(p.dtype).tiny
+    positive = p >= _least(p)
     return jnp.where(positive, jnp.log(jnp.where(positive, p, 1.0)), -jnp.inf)
+
+
+def _least(p: jax.Array) -> float:
+    """Its reciprocal has room for a factor 1 / eps."""
+    return float(jnp.finfo(p.dtype).tiny / jnp.finfo(p.dtype).eps)
 
 
 @log_probability.defjvp
@@ -179,7 +184,7 @@ def _log_probability_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 @jax.custom_jvp
 def _reciprocal(p: jax.Array) -> jax.Array:
-    positive = p >= jnp.finfo(p.dtype).tiny
+    positive = p >= _least(p)
     return jnp.where(positive, 1.0 / jnp.where(positive, p, 1.0), 0.0)
 
 

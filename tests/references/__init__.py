@@ -105,6 +105,63 @@ class FactorReference(NamedTuple):
         return f"{self.case}-q{self.n_factors}"
 
 
+class LatentClassReference(NamedTuple):
+    """A latent class model: y (n, J) levels, weight (n,) frequencies; components ascend by `order_level` of item 0."""
+
+    case: str
+    y: np.ndarray
+    weight: np.ndarray
+    levels: tuple[int, ...]
+    K: int
+    log_likelihood: float
+    n_free: int | None
+    aic: float | None
+    weights: np.ndarray | None  # (K,)
+    probabilities: np.ndarray | None  # (K, J, L), L levels padded with zeros
+    order_level: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.case}-K{self.K}"
+
+
+# To the digits printed in the examples of poLCA (Linzer & Lewis 2011, Journal of Statistical Software 42(10)): K, nats.
+CARCINOMA = {2: -317.2568, 3: -293.705, 4: -289.2858}
+
+
+def latent_class_cases() -> list[LatentClassReference]:
+    """Every reference latent class model; the carcinoma data have a published log-likelihood alone."""
+    found = [_latent_class(case, fit) for case in _cases("lca_*.json") for fit in case["fits"]]
+    with open(_FOLDER / "lca_carcinoma.csv") as file:
+        y = np.loadtxt(file, delimiter=",", skiprows=1)
+    return found + [
+        LatentClassReference("lca_carcinoma", y, np.ones(len(y)), (2,) * 7, k, value, 8 * k - 1, None, None, None, 1)
+        for k, value in CARCINOMA.items()
+    ]
+
+
+def _latent_class(case: dict[str, Any], fit: dict[str, Any]) -> LatentClassReference:
+    levels = tuple(case["levels"])
+    probabilities = np.zeros((fit["K"], len(levels), max(levels)))
+    for k in range(fit["K"]):
+        for j, count in enumerate(levels):
+            probabilities[k, j, :count] = fit["probabilities"][k][j]
+    table = _columns(case, [*case["items"], "frequency"])
+    return LatentClassReference(
+        case=case["case"],
+        y=table[:, :-1],
+        weight=table[:, -1],
+        levels=levels,
+        K=fit["K"],
+        log_likelihood=fit["loglik"],
+        n_free=fit["n_free"],
+        aic=fit["AIC"],
+        weights=np.array(fit["weights"]),
+        probabilities=probabilities,
+        order_level=case["order_level"],
+    )
+
+
 def regression_cases() -> list[RegressionReference]:
     """Every reference mixture of linear regressions, sorted by case, in the order of its file."""
     return [_regression(case, fit) for case in _cases("regmix_*.json") for fit in case["fits"]]
