@@ -25,6 +25,7 @@ from emjax import (
     Status,
     Stop,
 )
+from emjax.engine import datasets, diagnosis
 from tests import lanes
 from tests.oracle import gaussian
 from tests.oracle.gated_weights import GatedProblem
