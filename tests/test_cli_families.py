@@ -233,6 +233,7 @@ def test_rows_of_a_unit_are_brought_together() -> None:
     assert np.asarray(data.weight).tolist() == [2.0, 3.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_gate_that_cannot_be_fitted_names_its_column(tmp_path: Path) -> None:
     table().assign(z=1.0).to_csv(tmp_path / "data.csv", index=False)
     out = tmp_path / "fits.csv"
