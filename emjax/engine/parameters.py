@@ -59,5 +59,8 @@ def _of_components(model: Any, params: Params) -> list[bool]:
     leaves, structure = jax.tree.flatten(params)
     probe = [np.arange(1.0, 1.0 + np.size(leaf)).reshape(np.shape(leaf)) for leaf in leaves]
     order = np.array([1, 0, *range(2, n_components)])
-    moved = jax.tree.leaves(model.relabel(jax.tree.unflatten(structure, probe), order))
+    try:
+        moved = jax.tree.leaves(model.relabel(jax.tree.unflatten(structure, probe), order))
+    except TypeError:  # a model without labels
+        return possible
     return [may and not np.array_equal(a, b) for may, a, b in zip(possible, probe, moved, strict=True)]

@@ -35,7 +35,7 @@ def read_gating(text: str, available: list[str]) -> Formula:
     if "~" in right or not right.strip():
         raise DataError(f"the gating formula '{text}' must have covariates and no response; write it as ~ z1 + z2")
     parsed = _parse(right, "~ z1 + z2", text)
-    if isinstance(parsed, tuple) or not hasattr(parsed, "required_variables") or hasattr(parsed, "rhs"):
+    if not isinstance(parsed, require("formulaic", "frames").SimpleFormula):  # several parts
         raise DataError(f"the gating formula '{text}' must be one sum of covariates; write it as ~ z1 + z2")
     return _checked(text, parsed, available, set())
 
