@@ -1,4 +1,4 @@
-"""A component without parameters: it keeps its place, its weight may be 0, and nothing is NaN where its density is 0."""
+"""A component without parameters: it keeps its place, may have weight 0, and where it has no density nothing is NaN."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ from emjax.base.records import Array, Data
 from emjax.base.status import DataError, Problem
 
 AT_POISSON = 1e-6  # mean over size: an excess variance of this share of the mean is none
-TO_POISSON = 3.0  # step in log dispersion where the score sends it to 0
+SHRINK, GROW = 0.2, 3.0  # smallest and largest factor by which one step changes a dispersion
 
 
 class Counts(NamedTuple):
@@ -63,18 +63,18 @@ def log_density(log_means: Array, sizes: Array, counts: Counts) -> Array:
 
 
 def size_step(score: Array, curvature: Array, sizes: Array, mean: Array) -> Array:
-    """Sizes (K,) after a guarded Newton step in the log of the dispersion.
+    """Sizes (K,) after a guarded Newton step in the dispersion, where Q is nearly quadratic near the Poisson limit.
 
-    score and curvature (K,) : first and second derivative of Q in log size. Never longer than 1, and uphill where Q is
-    not concave; `TO_POISSON` where Newton's step in the dispersion itself would end at 0 or below.
+    score and curvature (K,) : first and second derivative of Q in log size. The dispersion changes by factors from
+    `SHRINK` to `GROW` alone, and uphill where Q is not concave.
     """
     dtype = sizes.dtype
     uphill = -score
     bend = uphill - curvature  # minus dispersion^2 times the second derivative in the dispersion
-    step = uphill / jnp.maximum(jnp.maximum(-curvature, jnp.abs(uphill)), jnp.finfo(dtype).tiny)
-    step = jnp.where((bend > 0) & (uphill <= -bend), -TO_POISSON, step)
+    floor = jnp.maximum(jnp.abs(uphill) / (GROW - 1.0), jnp.finfo(dtype).tiny)
+    factor = jnp.maximum(1.0 + uphill / jnp.maximum(bend, floor), SHRINK)
     least = _least(dtype)
-    dispersion = jnp.clip(jnp.exp(step) * (mean / sizes), least, 1.0 / least)
+    dispersion = jnp.clip(factor * (mean / sizes), least, 1.0 / least)
     return mean / dispersion
 
 

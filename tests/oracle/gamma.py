@@ -29,7 +29,7 @@ def maximize(responsibilities: np.ndarray, y: np.ndarray, row_weight: np.ndarray
         case_weight = row_weight * resp
         mean = np.sum(case_weight * y) / np.sum(case_weight)
         gap = log(mean) - np.sum(case_weight * np.log(y)) / np.sum(case_weight)
-        root = optimize.brentq(lambda a: log(a) - special.digamma(a) - gap, 1e-4, 1e6, xtol=1e-14, rtol=1e-14)
+        root = optimize.brentq(lambda a, gap=gap: log(a) - special.digamma(a) - gap, 1e-4, 1e6, xtol=1e-14, rtol=1e-14)
         shapes.append(root)
         means.append(mean)
     return Params(np.array(shapes), np.array(means))

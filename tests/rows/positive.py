@@ -24,7 +24,8 @@ from tests.oracle import exponential, gamma, negative_binomial
 from tests.oracle.problem import MixtureProblem
 from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
 
-RATES, AWAY_RATES = [0.005, 0.0005, 0.02], [0.003, 0.0008, 0.01]
+RATES, AWAY_RATES = [0.005, 0.0005, 0.1], [0.003, 0.0008, 0.05]
+AWAY_WEIGHTS = {2: [0.3, 0.7], 3: [0.3, 0.4, 0.3]}
 SHAPES, AWAY_SHAPES = [8.0, 0.8, 3.0], [2.0, 2.0, 2.0]
 GAMMA_MEANS, AWAY_GAMMA_MEANS = [200.0, 2000.0, 900.0], [300.0, 1500.0, 700.0]
 MEANS, AWAY_MEANS = [3.0, 20.0, 60.0], [6.0, 14.0, 40.0]
@@ -59,7 +60,7 @@ def exponential_case(
 ) -> Case:
     """prior: ((shape, rate), Dirichlet concentration)."""
     near = mixture(WEIGHTS[components], ExponentialParams(np.array(RATES[:components])))
-    away = mixture(EVEN[components], ExponentialParams(np.array(AWAY_RATES[:components])))
+    away = mixture(AWAY_WEIGHTS[components], ExponentialParams(np.array(AWAY_RATES[:components])))
     held, away = held_at(fixed, near, away)
 
     def data(n: int, seed: int) -> Data:
@@ -249,7 +250,7 @@ def count_regression_case(
 
 CASES: tuple[Case, ...] = (
     exponential_case("exponential", 3, slow=False),
-    exponential_case("exponential-three-map-frequencies", 5, components=3, prior=((3.0, 2000.0), 2.0), frequency=True),
+    exponential_case("exponential-three-map-frequencies", 5, components=3, prior=((1.5, 20.0), 2.0), frequency=True),
     exponential_case("exponential-grouped", 3, grouped=True),
     exponential_case("exponential-fixed-rates", 1, fixed=("rates",)),
     gamma_case("gamma", 5, slow=False),
