@@ -7,22 +7,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from emjax.base.family_defaults import FamilyDefaults as FamilyDefaults
 from emjax.base.records import Array, Data, Expectation, Params, Posterior
 from emjax.base.settings import Degeneracy
 from emjax.base.status import Flag, Problem
-
-
-class FamilyDefaults:
-    """What most families have in common; a family inherits it and overrides what differs."""
-
-    @property
-    def monotone(self) -> bool:
-        """The M-step never lowers the objective."""
-        return True
-
-    def boundary(self: Any, params: Params, prepared: Any) -> Array:
-        """All in the interior."""
-        return jnp.zeros(self.to_free(params, prepared).shape, jnp.int32)
 
 
 @runtime_checkable
@@ -40,6 +28,29 @@ class Family(Protocol):
     @property
     def monotone(self) -> bool:
         """False where the M-step may lower the objective; the engine then guards it."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether NaN in y is a missing cell, not an error."""
+        ...
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Fields of `Data` beside y that the log density depends on: of "x", "offset", "trials"."""
+        ...
+
+    @property
+    def prior_names(self) -> tuple[str, ...]:
+        """What `prior=` may name: ("family",), or a name for each of several priors, which then come as a tuple."""
+        ...
+
+    def named(self, params: Params) -> dict[str, Any]:
+        """The blocks of the parameters by the names that `fixed=` uses."""
+        ...
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """On the host: where the first fault behind `problem` is, or an empty string."""
         ...
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:

@@ -22,7 +22,8 @@ class Data(NamedTuple):
     offset : (n,). Added to the linear predictor with coefficient 1.
     trials : (n,). Binomial trials; refused by other families.
     unit : (n,). Sorted, contiguous ids of the independent pieces of the likelihood; a row each by default.
-    observed : (n,) bool. False where a row is missing; it then adds nothing to its unit's likelihood.
+    observed : (n,) bool. False where a row is missing; it then adds nothing to its unit's likelihood. Or as y, (n, d),
+        False where a cell is missing, for the families that allow it; they take NaN in y for the same.
     weight : (U,). One entry a unit: the log-likelihood is sum_u weight_u log p(y_u). Booleans mean 0 and 1.
     """
 

@@ -76,7 +76,7 @@ def one(model: Model, data: Any) -> Data:
             raise DataError(f"y has {n} rows but {name} has shape {value.shape}: give one entry of {name} a row of y.")
     for name in ("offset", "trials", "unit", "observed"):
         value = getattr(data, name)
-        if value is not None and value.ndim != 1:
+        if value is not None and value.ndim != 1 and not (name == "observed" and value.shape == data.y.shape):
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
@@ -180,6 +180,14 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
     return found, len(data)
 
 
+def shared_ranks(data: Data) -> dict[str, int]:
+    """Axes of each field beside y where all datasets of a stack share it; y has a leading dataset axis."""
+    ranks = {name: 2 if name in ("x", "z") else 1 for name in Data._fields}
+    if data.observed is not None and np.shape(data.observed) in (np.shape(data.y), np.shape(data.y)[1:]):
+        ranks["observed"] = np.ndim(data.y) - 1  # by cell
+    return ranks
+
+
 def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     """One bucket: y (D, n, ...); the other fields with the dataset axis or shared."""
     data = _arrays(data)
@@ -190,13 +198,13 @@ def _stacked(model: Model, data: Data) -> tuple[list[Batch], int]:
     n_datasets, n = data.y.shape[:2]
     if n_datasets == 0 or n == 0:
         raise DataError(f"y has shape {data.y.shape}: there is nothing to fit.")
-    ranks = {"x": 2, "z": 2}
+    ranks = shared_ranks(data)
     fields: dict[str, Any] = {"y": data.y}
     for name in (*ROW_FIELDS[1:], "weight"):
         value = getattr(data, name)
-        if value is not None and value.ndim == ranks.get(name, 1):
+        if value is not None and value.ndim == ranks[name]:
             value = np.broadcast_to(value, (n_datasets, *value.shape))
-        if value is not None and (value.ndim != ranks.get(name, 1) + 1 or value.shape[0] != n_datasets):
+        if value is not None and (value.ndim != ranks[name] + 1 or value.shape[0] != n_datasets):
             raise DataError(
                 f"{name} has shape {value.shape} but y has {n_datasets} datasets of {n} rows: they disagree."
             )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from emjax.base.records import Data
 from emjax.base.status import Problem
 
 
-def explain(data: Data, problem: Problem) -> str:
-    """One sentence for a single dataset: what is wrong, where, and what to try."""
+def explain(model: Any, data: Data, problem: Problem) -> str:
+    """One sentence for a single dataset: what is wrong, where, and what to try. A model may know the place itself."""
     text = problem.describe()
+    known = model.culprit(data, problem) if hasattr(model, "culprit") else ""
     where = [place for found, place in _PLACES.items() if found & problem for place in [place(data)] if place]
+    where = [known] if known else where
     return f"The dataset cannot be fitted: {text}{' (' + '; '.join(where) + ')' if where else ''}."
 
 
-def not_finite(data: Data) -> str:
-    """The first NaN or infinity in a row that counts, or nothing."""
-    return next((found for name in ("y", "x", "offset") if (found := _not_finite(name, data))), "")
+def not_finite(data: Data, missing: bool = False) -> str:
+    """The first NaN or infinity in a row that counts, or nothing; none in y where those are `missing`."""
+    names = ("x", "offset") if missing else ("y", "x", "offset")
+    return next((found for name in names if (found := _not_finite(name, data))), "")
 
 
 def _not_finite(name: str, data: Data) -> str:
@@ -36,7 +41,14 @@ def _used(data: Data) -> np.ndarray:
     """Rows that count, (n,)."""
     assert data.weight is not None
     weight = np.asarray(data.weight if data.unit is None else data.weight[data.unit], np.float64)
-    return ~(weight == 0) if data.observed is None else ~(weight == 0) & np.asarray(data.observed)
+    return ~(weight == 0) & observed(data)
+
+
+def observed(data: Data) -> np.ndarray:
+    """Rows of which anything is observed, (n,) bool."""
+    if data.observed is None:
+        return np.ones(np.shape(data.y)[0], bool)
+    return np.any(np.reshape(np.asarray(data.observed, bool), (np.shape(data.y)[0], -1)), axis=1)
 
 
 def _weight(data: Data) -> str:

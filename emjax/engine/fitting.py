@@ -52,7 +52,7 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
     single = datasets.one(model, data)
     found = fit_many(model, [data], key, ids=[id], certificate=certificate, **settings)
     if found.status[0] == Status.INVALID_DATA:
-        raise DataError(diagnosis.explain(single, Problem(int(found.problems[0]))))
+        raise DataError(diagnosis.explain(model, single, Problem(int(found.problems[0]))))
     return found[0]
 
 
@@ -136,7 +136,7 @@ def _fit_all(
     if any(value is not None for value in (given, prior, fixed)):
         template = templates.of(model, groups[0], prior)
         model.check_settings(prior, fixed, None)
-        templates.check_fixed(fixed, template)
+        templates.check_fixed(model, fixed, template)
         if given is not None:
             given = templates.per_dataset(given, template, n_datasets, shared=streamed)
             model.check_settings(None, None, given)

@@ -105,7 +105,8 @@ class Fit(_Record):
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        culprit = diagnosis.not_finite(single)
+        missing = getattr(self.model, "missing", False)
+        culprit = diagnosis.not_finite(single, missing)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
         # Weights belong to the fit: rows of weight 0 are predicted too.
@@ -114,7 +115,7 @@ class Fit(_Record):
         with jax.enable_x64(True):
             found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
-        return _blank(found, single)
+        return _blank(found, single, missing)
 
     def summary(self) -> str:
         """The fit in words: how it ended, its criteria, its parameters, what the restarts say."""
@@ -199,13 +200,13 @@ def _columns(values: Any) -> Any:
     return None if values is None else np.asarray(values).shape[1:]
 
 
-def _blank(found: Any, data: Data) -> Any:
+def _blank(found: Any, data: Data, missing: bool) -> Any:
     """NaN and -1 for rows of weight 0 that hold NaN, and for rows too far away for any density."""
     if not isinstance(found, Prediction):
         return found
     bad = ~np.all(np.isfinite(found.responsibilities), axis=1)
-    observed = np.ones(len(bad), bool) if data.observed is None else np.asarray(data.observed)
-    for values in (data.y, data.x, data.offset):
+    observed = diagnosis.observed(data)
+    for values in (None if missing else data.y, data.x, data.offset):
         if values is not None:
             bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (len(bad), -1))), axis=1)
     found.responsibilities[bad] = np.nan
@@ -226,12 +227,12 @@ def dataset_at(data: Any, position: int) -> Data:
     if not isinstance(data, Data):
         return data[position]
     data = Data(*(None if value is None else np.asarray(value) for value in data))
-    n_datasets = np.shape(data.y)[0]
+    n_datasets, ranks = np.shape(data.y)[0], datasets.shared_ranks(data)
     found = {"y": data.y[position]}
     for name, value in data._asdict().items():
         if name == "y" or value is None:
             continue
-        shared = np.ndim(value) == (2 if name in ("x", "z") else 1)
+        shared = np.ndim(value) == ranks[name]
         if not shared and np.shape(value)[0] != n_datasets:
             raise DataError(f"{name} has no dataset {position}.")
         found[name] = value if shared else value[position]

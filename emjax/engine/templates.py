@@ -63,11 +63,11 @@ def per_dataset(params: Params, template: Params, n_datasets: int, shared: bool 
     return jax.tree.map(lead, params, template)
 
 
-def check_fixed(fixed: Any, template: Params) -> None:
+def check_fixed(model: Any, fixed: Any, template: Params) -> None:
     """Fixed blocks must have the shapes of the parameters that they stand for."""
     if not fixed or template is None:
         return
-    shapes = {**template.latent._asdict(), **template.family._asdict()}
+    shapes = model.named(template)
     for name, value in fixed.items():
         if name in shapes and value is not None and np.shape(value) != shapes[name].shape:
             raise DataError(f"fixed[{name!r}] has shape {np.shape(value)}; the model needs {shapes[name].shape}.")

@@ -103,7 +103,20 @@ class Composed(Model):
 
     @property
     def _prior_names(self) -> tuple[str, ...]:
-        return (*self.latent.prior_names, "family")
+        return (*self.latent.prior_names, *self.family.prior_names)
+
+    @property
+    def missing(self) -> bool:
+        """Whether NaN in y is a missing cell, not an error."""
+        return self.family.missing
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """On the host: where the first fault behind `problem` is, or an empty string."""
+        return self.family.culprit(data, problem)
+
+    def named(self, params: MixtureParams) -> dict[str, Any]:
+        """The blocks of the parameters by the names that `fixed=` uses."""
+        return {**params.latent._asdict(), **self.family.named(params.family)}
 
     @staticmethod
     def _named(given: Any, what: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -134,7 +147,9 @@ class Composed(Model):
         if observed is not None:
             rows = jnp.where(observed, rows, 0.0)
         of_family = data._replace(weight=rows, observed=observed)
-        family, found = self.family.prepare(of_family, self.n_components, prior.get("family"), held[1])
+        names = self.family.prior_names
+        of_components = prior.get("family") if names == ("family",) else tuple(prior.get(name) for name in names)
+        family, found = self.family.prepare(of_family, self.n_components, of_components, held[1])
         prepared = ComposedData(latent, family, observed)
         n_rows = jnp.maximum(jnp.sum(rows), jnp.sum(rows > 0).astype(rows.dtype))
         problem |= found | jnp.where(n_rows < self.n_free(prepared), Problem.TOO_FEW_ROWS, 0)
