@@ -33,6 +33,7 @@ from emjax.engine.storage import load as load
 from emjax.engine.streaming import fit_stream as fit_stream
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
+from emjax.families.gaussian_missing import MissingGaussian as MissingGaussian
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
