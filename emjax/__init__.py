@@ -36,9 +36,14 @@ from emjax.families.gaussian import GaussianParams as GaussianParams
 from emjax.families.gaussian_missing import MissingGaussian as MissingGaussian
 from emjax.families.linear_regression import LinearRegression as LinearRegression
 from emjax.families.linear_regression import LinearRegressionParams as LinearRegressionParams
+from emjax.inference.perplexity import Perplexity as Perplexity
+from emjax.inference.perplexity import fold_in as fold_in
+from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
 from emjax.latent.mixing_weights import MixingWeights as MixingWeights
 from emjax.latent.mixing_weights import WeightsParams as WeightsParams
 from emjax.models.composed import MixtureParams as MixtureParams
 from emjax.models.mixture import Mixture as Mixture
+from emjax.models.plsa import PLSA as PLSA
+from emjax.models.plsa import PLSAParams as PLSAParams
 
 __version__ = "0.1.0"

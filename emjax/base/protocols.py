@@ -249,9 +249,12 @@ class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
+    row_blocks : names of the blocks of the parameters, a NamedTuple, that have one entry a row of the data. In lanes they
+    are padded as the data are; `from_user` takes any number of rows, and `n_free(prepared)` counts no padding.
     """
 
     monotone: ClassVar[bool] = True
+    row_blocks: ClassVar[tuple[str, ...]] = ()
 
     def expect(self, params: Params, prepared: Any) -> Expectation:
         """The E-step: the log-likelihood of `params` in nats, and expected sufficient statistics."""
@@ -277,6 +280,10 @@ class Model(Protocol):
     def log_prior(self, params: Params, prepared: Any) -> Array:
         """Log prior density, nats; 0 without a prior."""
         return jnp.zeros(())
+
+    def objective(self, params: Params, prepared: Any, log_likelihood: Array) -> Array:
+        """What EM climbs, nats: the log-likelihood plus the log prior, unless the model says otherwise (tempering)."""
+        return log_likelihood + jnp.asarray(self.log_prior(params, prepared), log_likelihood.dtype)
 
     def flags(self, params: Params, statistics: Any, prepared: Any, degeneracy: Degeneracy) -> Array:
         """`Flag` bits, int32."""
