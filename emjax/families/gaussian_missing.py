@@ -167,7 +167,7 @@ def _covariance(spread: Array, observed: Array, away: Array) -> Array:
     """
     away = jnp.where(observed[None, :, :], away, 0.0)
     products = jnp.einsum("kn,kin,kjn->ij", spread, away, away, precision=HIGHEST)
-    counts = jnp.sum(jnp.sum(spread, axis=0)[None, :] * observed, axis=1)
+    counts = jnp.sum(jnp.where(observed, jnp.sum(spread, axis=0)[None, :], 0.0), axis=1)
     root = jnp.sqrt(jnp.maximum(counts, jnp.finfo(spread.dtype).eps))
     return products / (root[:, None] * root[None, :])
 

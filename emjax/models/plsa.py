@@ -279,10 +279,6 @@ class PLSA(Model):
         topics = self._of_rows(jnp.asarray(params.topics_of_documents), prepared.used)
         return _with_fixed(_normalised(PLSAParams(topics, params.terms_of_topics)), prepared)
 
-    def predict(self, params: PLSAParams, prepared: PLSAData) -> Any:
-        """There is none: the topics of fitted documents are parameters, those of new ones must be fitted."""
-        raise DataError("PLSA has no predict: see params.topics_of_documents, and emjax.fold_in for new documents.")
-
     def sample(self, key: Array, params: PLSAParams, data: Data) -> tuple[Data, Array]:
         """Data with y drawn from user's parameters, documents as long as they are; the tokens of each topic (D, K)."""
         of_topics, of_terms = jax.random.split(key)
