@@ -29,7 +29,7 @@ def from_free(free: Array, baseline: Array) -> Array:
         return jnp.ones((n_rows, 1), free.dtype)
     place = jnp.arange(size, dtype=jnp.int32)
     source = jnp.clip(place - (place > baseline).astype(jnp.int32), 0, size - 2)
-    return jax.nn.softmax(jnp.where(place == baseline, 0.0, free[:, source]), axis=1)
+    return jax.nn.softmax(jnp.where((place == baseline)[None, :], 0.0, free[:, source]), axis=1)
 
 
 def held(rows: Array, baseline: Array) -> Array:
@@ -37,6 +37,6 @@ def held(rows: Array, baseline: Array) -> Array:
     if rows.shape[1] == 1:
         return jnp.zeros((rows.shape[0], 0), jnp.int32)
     others = rows[:, _others(rows.shape[1], baseline)]
-    largest = jnp.arange(others.shape[1]) == jnp.argmax(others, axis=1)[:, None]
+    largest = jnp.arange(others.shape[1])[None, :] == jnp.argmax(others, axis=1)[:, None]
     lost = (rows[:, baseline] < AT_ZERO)[:, None] & largest
     return jnp.where(lost, 2, (others < AT_ZERO).astype(jnp.int32))

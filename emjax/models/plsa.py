@@ -129,7 +129,7 @@ class PLSA(Model):
     def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[PLSAData, Array]:
         """Weighted counts and `Problem` bits."""
         weight, problem = units.weights(data)
-        counted = (weight > 0)[:, None]
+        counted = weight.astype(bool)[:, None]
         finite = jnp.isfinite(data.y)
         wrong = finite & ((data.y < 0) | (data.y != jnp.round(data.y)))
         problem |= jnp.where(jnp.any(~finite & counted), Problem.RESPONSE_NOT_FINITE, 0)
