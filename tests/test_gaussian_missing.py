@@ -166,7 +166,12 @@ def test_missing_cells_by_either_name_and_rows_without_any() -> None:
 
 BAD = {
     "a column never observed": (1, NAN, Problem.NOTHING_OBSERVED, "column 1 of y"),
-    "an infinite cell": ((3, 2), np.inf, Problem.RESPONSE_NOT_FINITE, "first infinity in row 3, column 2 of y, 1 in all"),
+    "an infinite cell": (
+        (3, 2),
+        np.inf,
+        Problem.RESPONSE_NOT_FINITE,
+        "first infinity in row 3, column 2 of y, 1 in all",
+    ),
     "a constant column": (0, 5.0, Problem.CONSTANT_RESPONSE, ""),
 }
 

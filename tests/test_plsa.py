@@ -123,7 +123,10 @@ def test_fisher_identity_and_the_m_steps_maximum(model: PLSA) -> None:
         for place, wanted in ((0, along @ point.score[0]), (1, np.zeros(len(along)))):
             around = leaf_rows(point.around, place)
             values = np.array(
-                [[oracle.q(of_documents(leaf_rows(around, i, j)), posterior) for j in range(4)] for i in range(len(along))]
+                [
+                    [oracle.q(of_documents(leaf_rows(around, i, j)), posterior) for j in range(4)]
+                    for i in range(len(along))
+                ]
             )
             gradient = values @ np.array([1.0, -8.0, 8.0, -1.0]) / (12.0 * lanes.STEP)
             np.testing.assert_allclose(gradient, wanted, rtol=0.0, atol=DIFFERENCE * scale, err_msg=f"{name}, {place}")
@@ -157,7 +160,9 @@ def test_documents_in_another_order_and_topics_under_other_names(model: PLSA) ->
         close(found.log_likelihood[0], near.log_likelihood[0], SAME, "log-likelihood")
         close(found.objective[0], near.objective[0], SAME, "objective")
     after = of_documents(leaf_rows(near.params, TEN))
-    close(of_documents(leaf_rows(permuted.params, TEN)), after._replace(topics_of_documents=after[0][SHUFFLED]), CLOSE, "")
+    close(
+        of_documents(leaf_rows(permuted.params, TEN)), after._replace(topics_of_documents=after[0][SHUFFLED]), CLOSE, ""
+    )
     swapped = PLSAParams(after.topics_of_documents[:, ::-1], after.terms_of_topics[::-1])
     close(of_documents(leaf_rows(relabelled.params, TEN)), swapped, CLOSE, "relabelled")
     close(near.canonical, near.objective[0], SAME, "canonical labels")
@@ -169,7 +174,9 @@ def test_weight_two_is_the_document_twice(model: PLSA) -> None:
     close(found.objective[: TEN + 1], wanted.objective[: TEN + 1], SAME, "objective")
     one, two = leaf_rows(found.params, TEN), leaf_rows(wanted.params, TEN)
     close(one.terms_of_topics, two.terms_of_topics, CLOSE, "terms")
-    close(np.repeat(one.topics_of_documents[: len(SOME)], 2, axis=0), two.topics_of_documents[: 2 * len(SOME)], CLOSE, "")
+    close(
+        np.repeat(one.topics_of_documents[: len(SOME)], 2, axis=0), two.topics_of_documents[: 2 * len(SOME)], CLOSE, ""
+    )
 
 
 def test_round_trips(model: PLSA) -> None:

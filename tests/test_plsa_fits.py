@@ -89,6 +89,7 @@ def test_a_term_that_never_occurs_and_a_document_that_says_nothing() -> None:
     assert more.log_likelihood == pytest.approx(found.log_likelihood, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_ways_to_the_same_optimum() -> None:
     """The default, float32 finished in float64, SQUAREM, a race; the certificate on request."""
     settings: list[dict[str, Any]] = [
@@ -117,12 +118,16 @@ def test_a_tempered_fit_stops_on_its_own_objective() -> None:
 
 def test_shared_terms_are_held_in_every_corpus() -> None:
     terms = fit().params.terms_of_topics
-    found = emjax.fit_many(MODEL, CORPORA, SEED, restarts=1, fixed={"terms_of_topics": terms})
+    found = emjax.fit_many(MODEL, CORPORA[:2], SEED, restarts=1, fixed={"terms_of_topics": terms})
     assert np.all(found.status == Status.CONVERGED)
-    np.testing.assert_array_equal(found.n_free, SIZES)
+    np.testing.assert_array_equal(found.n_free, SIZES[:2])
     for single in found:
         np.testing.assert_array_equal(single.params.terms_of_topics, terms)
     assert found.log_likelihood[1] == pytest.approx(fit().log_likelihood, abs=2e-6)
+
+
+@pytest.mark.slow
+def test_topics_may_be_held_instead_of_terms() -> None:
     topics = fit().params.topics_of_documents
     other = emjax.fit(MODEL, CORPORA[1], SEED, restarts=1, fixed={"topics_of_documents": topics})
     np.testing.assert_array_equal(other.params.topics_of_documents, topics)
@@ -130,21 +135,23 @@ def test_shared_terms_are_held_in_every_corpus() -> None:
 
 
 def test_perplexity_is_that_of_tokens_which_were_not_folded_in() -> None:
-    data = Data(corpus(9, 50, tokens=31))
+    data = Data(corpus(9, 50, tokens=301))
     found = emjax.held_out_perplexity(fit(), data, SEED)
     kept = data.y - found.held_out
     assert np.all(kept >= 0) and np.all(found.held_out >= 0)
-    np.testing.assert_array_equal(kept.sum(axis=1), 16.0)
+    np.testing.assert_array_equal(kept.sum(axis=1), 151.0)
     folded = emjax.fold_in(fit(), Data(kept), SEED)
     np.testing.assert_array_equal(folded.params.topics_of_documents, found.folded.params.topics_of_documents)
     np.testing.assert_array_equal(folded.params.terms_of_topics, fit().params.terms_of_topics)
     expected = folded.params.topics_of_documents @ folded.params.terms_of_topics
     seen = found.held_out > 0
     log_likelihood = np.sum(found.held_out[seen] * np.log(expected[seen]))
-    assert (found.tokens, found.log_likelihood) == (9 * 15, pytest.approx(log_likelihood))
-    assert found.value == pytest.approx(np.exp(-log_likelihood / (9 * 15)))
-    one_topic = emjax.fit(PLSA(1), CORPORA[1], SEED, restarts=1, certificate=False)
-    assert 1.0 < found.value < emjax.held_out_perplexity(one_topic, data, SEED, certificate=False).value < TERMS
+    assert (found.tokens, found.log_likelihood) == (9 * 150, pytest.approx(log_likelihood))
+    assert found.value == pytest.approx(np.exp(-log_likelihood / (9 * 150)))
+    # Less than that of tokens drawn from the held-out tokens' own frequencies, whatever their document.
+    overall = found.held_out.sum(axis=0)
+    overall = overall[overall > 0]
+    assert 1.0 < found.value < np.exp(-np.sum(overall * np.log(overall / found.tokens)) / found.tokens)
 
 
 def test_the_halves_of_a_document_are_random_and_follow_from_the_key() -> None:

@@ -257,7 +257,8 @@ class PLSA(Model):
     def to_free(self, params: PLSAParams, prepared: PLSAData) -> Array:
         """Log-ratios row by row: topics against the last, terms against the commonest; a 0 is the smallest number."""
         free = PLSAParams(
-            simplices.to_free(params.topics_of_documents, self._last), simplices.to_free(params.terms_of_topics, prepared.baseline)
+            simplices.to_free(params.topics_of_documents, self._last),
+            simplices.to_free(params.terms_of_topics, prepared.baseline),
         )
         return _joined(free, prepared, prepared.counts.dtype)
 

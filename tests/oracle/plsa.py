@@ -22,9 +22,9 @@ class PLSAProblem:
 
     def log_likelihood(self, params: Any) -> float:
         """Sum of the tokens' log probabilities, nats."""
-        value = 0.0
+        value, topics, terms = 0.0, params.topics_of_documents, params.terms_of_topics
         for d, v in zip(*np.nonzero(self.counts)):
-            probability = sum(params.topics_of_documents[d, k] * params.terms_of_topics[k, v] for k in range(self.k(params)))
+            probability = sum(topics[d, k] * terms[k, v] for k in range(self.k(params)))
             value += self.weight[d] * self.counts[d, v] * log(probability)
         return value
 
@@ -50,7 +50,8 @@ class PLSAProblem:
         for d in range(n_documents):
             for v in range(n_terms):
                 joint = params.topics_of_documents[d] * params.terms_of_topics[:, v]
-                posterior[d, :, v] = joint**self.beta / sum(joint**self.beta)
+                if sum(joint) > 0:
+                    posterior[d, :, v] = joint**self.beta / sum(joint**self.beta)
         return posterior
 
     def q(self, params: Any, posterior: np.ndarray) -> float:
