@@ -249,8 +249,8 @@ class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
-    row_blocks : names of the blocks of the parameters, a NamedTuple, that have one entry a row of the data. In lanes they
-    are padded as the data are; `from_user` takes any number of rows, and `n_free(prepared)` counts no padding.
+    row_blocks : blocks of the parameters, a NamedTuple, that have one entry a row of the data. In lanes they are padded
+    as the data are; `from_user` takes any number of rows, and `n_free(prepared)` counts no padding.
     """
 
     monotone: ClassVar[bool] = True

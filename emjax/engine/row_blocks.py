@@ -1,4 +1,4 @@
-"""Blocks of parameters with one entry a row of the data (`Model.row_blocks`): padded in lanes, in results they are not."""
+"""Blocks of parameters with one entry a row of the data (`Model.row_blocks`): padded in lanes, not in results."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def held_out_perplexity(fit: Fit, data: Data, key: Any, *, smoothing: float = 0.
     and the perplexity is that of the others, so that no token is foretold from itself. The shuffle follows from `key`.
 
     smoothing : the share of a uniform distribution that is mixed into the terms of every topic. Without it a term that
-    the fitted documents did not have makes the perplexity infinite, which is the maximum-likelihood answer: `DataError`.
+    the fitted documents did not have makes the perplexity infinite, the maximum-likelihood answer: `DataError`.
 
     settings : of the folding in, as in `fold_in`.
     """
@@ -99,6 +99,6 @@ def _check(terms: np.ndarray, data: Data) -> None:
     unknown = np.flatnonzero(np.any(np.asarray(data.y)[weight > 0] > 0, axis=0) & np.all(terms == 0, axis=0))
     if len(unknown):
         raise DataError(
-            f"Terms {', '.join(map(str, unknown[:5]))} ({len(unknown)} in all) have probability 0 in every topic but stand "
+            f"Terms {', '.join(map(str, unknown[:5]))} ({len(unknown)} in all) have probability 0 in every topic but are "
             "in these documents: leave those columns out, or smooth the terms (held_out_perplexity(..., smoothing=...))."
         )

@@ -53,8 +53,8 @@ class PLSA(Model):
 
     n_topics : K, at most V. temperature : above 1 the E-step is tempered, the posterior of the topics being
     proportional to (p(k | d) p(v | k))^(1 / temperature), Hofmann's beta = 1 / temperature. Tempered EM climbs
-    temperature * sum n log sum_k (p(k | d) p(v | k))^(1 / temperature), which is the fit's `objective`, by which it stops
-    and is chosen; its `log_likelihood` stays sum n log p(v | d), nats.
+    temperature * sum n log sum_k (p(k | d) p(v | k))^(1 / temperature), which is the fit's `objective`, by which it
+    stops and is chosen; its `log_likelihood` stays sum n log p(v | d), nats.
     Data: y (D, V), whole numbers of tokens, documents as rows; the unit is a document, its weight counts it that often.
     A document of weight 0 or without tokens adds nothing and is given 1 / K for each topic.
 
@@ -80,7 +80,7 @@ class PLSA(Model):
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """random : terms by their frequency times exponential noise. documents : a random document a topic, smoothed."""
+        """random : terms by frequency times exponential noise. documents : a random document a topic, smoothed."""
         return ("random", "documents")
 
     # --- on the host ------------------------------------------------------------------------------------------------
