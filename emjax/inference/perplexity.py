@@ -99,6 +99,6 @@ def _check(terms: np.ndarray, data: Data) -> None:
     unknown = np.flatnonzero(np.any(np.asarray(data.y)[weight > 0] > 0, axis=0) & np.all(terms == 0, axis=0))
     if len(unknown):
         raise DataError(
-            f"Terms {', '.join(map(str, unknown[:5]))} ({len(unknown)} in all) have probability 0 in every topic but are "
-            "in these documents: leave those columns out, or smooth the terms (held_out_perplexity(..., smoothing=...))."
+            f"Terms {', '.join(map(str, unknown[:5]))} ({len(unknown)} in all) have probability 0 in every topic but "
+            "stand in these documents: leave those columns out, or give held_out_perplexity a smoothing=."
         )
