@@ -50,6 +50,7 @@ from emjax.families.gamma import Gamma as Gamma
 from emjax.families.gamma import GammaParams as GammaParams
 from emjax.families.gaussian import Gaussian as Gaussian
 from emjax.families.gaussian import GaussianParams as GaussianParams
+from emjax.families.gaussian_missing import MissingGaussian as MissingGaussian
 from emjax.families.independent import Independent as Independent
 from emjax.families.independent import IndependentParams as IndependentParams
 from emjax.families.linear_regression import LinearRegression as LinearRegression
@@ -76,6 +77,9 @@ from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.inference.perplexity import Perplexity as Perplexity
+from emjax.inference.perplexity import fold_in as fold_in
+from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
 from emjax.latent.gated_weights import GatedWeights as GatedWeights
 from emjax.latent.gated_weights import GatingParams as GatingParams
 from emjax.latent.markov_chain import MarkovChain as MarkovChain
@@ -90,5 +94,7 @@ from emjax.models.factor_analysis import ProbabilisticPCA as ProbabilisticPCA
 from emjax.models.hidden_markov import HiddenMarkov as HiddenMarkov
 from emjax.models.hidden_markov import HiddenMarkovPrediction as HiddenMarkovPrediction
 from emjax.models.mixture import Mixture as Mixture
+from emjax.models.plsa import PLSA as PLSA
+from emjax.models.plsa import PLSAParams as PLSAParams
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ from tests.rows import (
     factors,
     gated_weights,
     gaussian,
+    gaussian_missing,
     hidden_markov,
     independent,
     linear_regression,
@@ -29,4 +30,5 @@ CASES: tuple[Case, ...] = (
     *hidden_markov.CASES,
     *factors.CASES,
     *gated_weights.CASES,
+    *gaussian_missing.CASES,
 )

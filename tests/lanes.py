@@ -191,10 +191,10 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
 
     def objective(free: Any) -> Any:
         params = from_free(free)
-        return model.expect(params, prepared).log_likelihood + model.log_prior(params, prepared)
+        return model.objective(params, prepared, model.expect(params, prepared).log_likelihood)
 
     last, (log_likelihood, passed), gave_up = _em(model, prepared, inside)
-    log_prior = jax.vmap(lambda params: model.log_prior(params, prepared))(passed)
+    objectives = jax.vmap(lambda params, value: model.objective(params, prepared, value))(passed, log_likelihood)
     ends = jax.tree.map(lambda a, b: jnp.stack([a[0], a[1], b]), passed, last)
     free = jax.vmap(lambda params: model.to_free(params, prepared))(ends)
     m = free.shape[1]
@@ -213,7 +213,7 @@ def _point(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Point
         problem=problem,
         gave_up=gave_up,
         log_likelihood=log_likelihood,
-        objective=log_likelihood + log_prior,
+        objective=objectives,
         params=jax.vmap(to_user)(passed),
         last=to_user(last),
         score=scores[:2],
@@ -238,7 +238,7 @@ def step(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Step:
     prepared, problem = model.prepare(data, prior, fixed)
     inside = model.from_user(params, prepared)
     after, log_likelihood = em_step(model, inside, prepared)
-    objective = log_likelihood + model.log_prior(inside, prepared)
+    objective = model.objective(inside, prepared, log_likelihood)
     return Step(problem, log_likelihood, objective, model.to_user(after, prepared))
 
 

@@ -259,11 +259,14 @@ class Model(Protocol):
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
     sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a
-    missing row, and information criteria count observed rows.
+    missing row, and information criteria count observed rows. row_blocks : blocks of the parameters, a NamedTuple, that
+    have one entry a row of the data; in lanes they are padded as the data are, `from_user` takes any number of rows,
+    and `n_free(prepared)` counts no padding.
     """
 
     monotone: ClassVar[bool] = True
     sequential: ClassVar[bool] = False
+    row_blocks: ClassVar[tuple[str, ...]] = ()
 
     def expect(self, params: Params, prepared: Any) -> Expectation:
         """The E-step: the log-likelihood of `params` in nats, and expected sufficient statistics."""
@@ -289,6 +292,10 @@ class Model(Protocol):
     def log_prior(self, params: Params, prepared: Any) -> Array:
         """Log prior density, nats; 0 without a prior."""
         return jnp.zeros(())
+
+    def objective(self, params: Params, prepared: Any, log_likelihood: Array) -> Array:
+        """What EM climbs, nats: the log-likelihood plus the log prior, unless the model says otherwise (tempering)."""
+        return log_likelihood + jnp.asarray(self.log_prior(params, prepared), log_likelihood.dtype)
 
     def flags(self, params: Params, statistics: Any, prepared: Any, degeneracy: Degeneracy) -> Array:
         """`Flag` bits, int32."""

@@ -71,7 +71,7 @@ class ChunkFit(NamedTuple):
     landscape: Landscape
     certificate: Certificate
     n_observations: np.ndarray  # sums of the weights of the units
-    n_free: int
+    n_free: Any  # a number, or (count,) for a model with `row_blocks`
     useful: int  # lane-steps that advanced a lane
     executed: int  # lane-steps taken, idle slots included
 

@@ -64,8 +64,8 @@ def em_step(model: Model, params: Params, prepared: Any) -> tuple[Params, Array]
 
 
 def objective_of(model: Model, params: Params, prepared: Any, log_likelihood: Array) -> Array:
-    """Log-likelihood plus log prior, in the log-likelihood's dtype, nats."""
-    return log_likelihood + jnp.asarray(model.log_prior(params, prepared), log_likelihood.dtype)
+    """What EM climbs, log-likelihood plus log prior if nothing else, in the log-likelihood's dtype, nats."""
+    return jnp.asarray(model.objective(params, prepared, log_likelihood), log_likelihood.dtype)
 
 
 def tick(

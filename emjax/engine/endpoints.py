@@ -146,6 +146,13 @@ class EndPoints:
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (self.params, self.prepared))
         return int(stages.to_free.eval_shape(self.plan.model, *one).shape[0])
 
+    def _own_free(self) -> Any:
+        """Free parameters, without those of padding."""
+        if not self.plan.model.row_blocks:
+            return self.n_free
+        found = stages.n_free(self.plan.model, self.plan.width, self.prepared, np.int32(self.count))
+        return np.asarray(found)[: self.count]
+
     def result(
         self, user: Params, problems: np.ndarray, landscape: Landscape, counter: Counter, n_observations: np.ndarray
     ) -> ChunkFit:
@@ -165,7 +172,7 @@ class EndPoints:
             landscape=landscape,
             certificate=self.certificate,
             n_observations=n_observations,
-            n_free=self.n_free,
+            n_free=self._own_free(),
             useful=counter.useful,
             executed=counter.executed,
         )

@@ -15,7 +15,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, runner, starts, templates
+from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, row_blocks, runner, starts, templates
 from emjax.engine.acceleration import check as check_acceleration
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
@@ -136,7 +136,7 @@ def _fit_all(
     plan, given, spread = _plan(model, settings, start)
     prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
-        template = templates.of(model, groups[0], prior)
+        template = templates.of(model, groups[0], prior, int(np.max(row_blocks.rows_of(data, n_datasets))))
         model.check_settings(prior, fixed, None)
         templates.check_fixed(model, fixed, template)
         if given is not None:
@@ -289,6 +289,11 @@ def _assemble(
     def join(pick: Callable[[ChunkFit], Any]) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *(pick(r) for r in results))
 
+    rows = row_blocks.rows_of(data, len(names)) if model.row_blocks else np.zeros(len(names), int)
+    results = [
+        r._replace(params=own)
+        for r, own in zip(results, row_blocks.aligned(model, [(r.params, rows[p]) for p, r in parts]), strict=True)
+    ]
     executed = sum(r.executed for r in results)
     return Fits(
         model=model,
@@ -304,7 +309,7 @@ def _assemble(
         ids=names[positions[order]],
         restarts=Landscape(*join(lambda r: tuple(r.landscape))),
         certificate=Certificate(*join(lambda r: tuple(r.certificate))),
-        n_free=max(r.n_free for r in results),
+        n_free=join(lambda r: r.n_free) if model.row_blocks else max(r.n_free for r in results),
         work_efficiency=sum(r.useful for r in results) / max(executed, 1),
         settings=settings,
         data=data,

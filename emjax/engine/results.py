@@ -14,7 +14,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Flag, Problem, Status
-from emjax.engine import choice, datasets, diagnosis, stages
+from emjax.engine import choice, datasets, diagnosis, row_blocks, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
 
@@ -45,7 +45,7 @@ class _Record:
     flags : `Flag` bits. problems : `Problem` bits, why a dataset is INVALID_DATA. iterations : E-steps of the chosen
     restart, later passes included. remaining : estimated gain left, nats. n_observations : sum of the weights of the
     units. restarts : the landscape, (R,) a dataset; see `Landscape`. certificate : see `Certificate`. n_free : free
-    parameters.
+    parameters, one number for all unless they depend on a dataset's rows, as in `PLSA`.
     """
 
     model: Model
@@ -61,14 +61,14 @@ class _Record:
     ids: Any
     restarts: Landscape
     certificate: Certificate
-    n_free: int
+    n_free: Any
     work_efficiency: float
     settings: Settings
     data: Any
 
     @property
     def log_prior(self) -> Any:
-        """Log prior density of the parameters, nats; 0 without a prior."""
+        """Log prior density of the parameters, nats; 0 without a prior. What tempering takes from the objective."""
         return self.objective - self.log_likelihood
 
     @property
@@ -159,7 +159,9 @@ class Fits(_Record):
         mine["status"] = Status(int(self.status[position]))
         for name in ("params", "restarts", "certificate"):
             mine[name] = jax.tree.map(lambda leaf: leaf[position], mine[name])
+        mine["n_free"] = int(np.broadcast_to(self.n_free, len(self))[position])
         mine["data"] = dataset_at(self.data, int(self.positions[position]))
+        mine["params"] = row_blocks.cut(self.model, mine["params"], np.shape(mine["data"].y)[0])
         return Fit(**mine)
 
     def __iter__(self) -> Iterator[Fit]:

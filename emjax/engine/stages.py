@@ -144,6 +144,13 @@ def to_user(model: Model, width: int, prepared: Any, params: Params, count: Arra
     return blocks.map_blocks(lambda data, row: model.to_user(row, data), width, count, prepared, params)
 
 
+@Program
+@partial(jax.jit, static_argnames=("model", "width"))
+def n_free(model: Any, width: int, prepared: Any, count: Array) -> Array:
+    """Number of free parameters of C datasets, (C,); only of models whose padding has coordinates of its own."""
+    return blocks.map_blocks(model.n_free, width, count, prepared)
+
+
 @partial(jax.jit, static_argnames=("model",))
 def predict(model: Model, data: Data, params: Params) -> Any:
     """Predictions for one dataset under user's parameters."""

@@ -30,6 +30,8 @@ def of_fit(fit: Any) -> str:
     ]
     if fit.settings.prior is not None:
         lines.append(f"log prior         {fit.log_prior:.6f} nats; objective {fit.objective:.6f}")
+    elif fit.objective != fit.log_likelihood:
+        lines.append(f"objective         {fit.objective:.6f} nats, by which the fit stopped and was chosen")
     lines += [
         f"AIC, BIC          {fit.aic:.4f}, {fit.bic:.4f} (lower is better)",
         f"iterations        {int(fit.iterations)}; estimated gain left {fit.remaining:.1e} nats",

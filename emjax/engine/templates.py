@@ -12,20 +12,22 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.status import DataError
-from emjax.engine import starts
+from emjax.engine import row_blocks, starts
 from emjax.engine.datasets import Batch
 from emjax.engine.generated import Generated
 
 
-def of(model: Model, batch: Batch | Generated, prior: Any) -> Params:
+def of(model: Model, batch: Batch | Generated, prior: Any, n_rows: int) -> Params:
     """Shapes and dtypes of one dataset's parameters, by tracing alone; None where the model has no start of its own.
+
+    n_rows : of the longest dataset, without padding.
 
     Errors: `DataError` where the prior does not fit the data.
     """
 
     with jax.enable_x64(True):
         try:
-            return _params.eval_shape(model, batch.shapes, prior)
+            return row_blocks.shaped(model, _params.eval_shape(model, batch.shapes, prior), n_rows)
         except starts.NoStartError:
             return None
         except (TypeError, ValueError, AttributeError, IndexError) as error:

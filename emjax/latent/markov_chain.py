@@ -141,7 +141,7 @@ class MarkovChain:
         return Posterior(found.log_likelihood, found.responsibilities, counts)
 
     def terms(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Terms:
-        """One a row: its log density given the rows before it, whose scores are uncorrelated; clusters are sequences."""
+        """One a row: its log density given the rows before it; a cluster is a sequence. Scores are uncorrelated."""
         ahead = self.predicted(params, log_prob, prepared)
         cluster = jnp.cumsum(prepared.first, dtype=jnp.int32) - 1
         return Terms(recursions.log_sum_exp(ahead + log_prob, 0), prepared.weight, cluster)

@@ -1,0 +1,42 @@
+"""Free coordinates of rows of probabilities, where any of them may be 0."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from emjax.base.records import Array
+
+AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
+
+
+def _others(n: int, baseline: Array) -> Array:
+    """Positions of all entries but the baseline, (n - 1,)."""
+    place = jnp.arange(n - 1, dtype=jnp.int32)
+    return place + (place >= baseline).astype(jnp.int32)
+
+
+def to_free(rows: Array, baseline: Array) -> Array:
+    """Log-ratios (R, C - 1) of probabilities (R, C) against the entry `baseline` of each row."""
+    logs = jnp.log(jnp.maximum(rows, jnp.finfo(rows.dtype).tiny))
+    return logs[:, _others(rows.shape[1], baseline)] - logs[:, baseline][:, None]
+
+
+def from_free(free: Array, baseline: Array) -> Array:
+    """The inverse of `to_free`."""
+    n_rows, size = free.shape[0], free.shape[1] + 1
+    if size == 1:
+        return jnp.ones((n_rows, 1), free.dtype)
+    place = jnp.arange(size, dtype=jnp.int32)
+    source = jnp.clip(place - (place > baseline).astype(jnp.int32), 0, size - 2)
+    return jax.nn.softmax(jnp.where((place == baseline)[None, :], 0.0, free[:, source]), axis=1)
+
+
+def held(rows: Array, baseline: Array) -> Array:
+    """As `Model.boundary`: 1 where a probability is 0. Where the baseline's is, one log-ratio is not identified."""
+    if rows.shape[1] == 1:
+        return jnp.zeros((rows.shape[0], 0), jnp.int32)
+    others = rows[:, _others(rows.shape[1], baseline)]
+    largest = jnp.arange(others.shape[1])[None, :] == jnp.argmax(others, axis=1)[:, None]
+    lost = (rows[:, baseline] < AT_ZERO)[:, None] & largest
+    return jnp.where(lost, 2, (others < AT_ZERO).astype(jnp.int32))
