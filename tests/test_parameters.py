@@ -67,6 +67,10 @@ def test_names_tell_fields_of_one_name_apart() -> None:
     part = Shared(np.zeros(3), np.zeros(3), np.zeros(()))
     found = [block.name for block in parameters.blocks(Bare(), Two(part, part))]
     assert found == [f"{a}.{b}" for a in ("first", "second") for b in Shared._fields]
+    found = [block.name for block in parameters.blocks(Bare(), MixtureParams(part, Chain(part.means, part.slopes)))]
+    assert found == ["means", "slopes", "scale", "weights", "transitions"]
+    found = [block.name for block in parameters.blocks(Bare(), MixtureParams(part, part._replace()))]
+    assert found == [f"{a}.{b}" for a in MixtureParams._fields for b in Shared._fields]
     channels = MixtureParams(WeightsParams(np.ones(1)), Channels((part, part)))
     found = [block.name for block in parameters.blocks(Bare(), channels)]
     assert found[:2] == ["weights", "parts[0].means"] and len(set(found)) == len(found)
