@@ -136,6 +136,7 @@ def test_separation_ends_finite_and_flagged(quasi: bool) -> None:
     assert found.log_likelihood == pytest.approx(best, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_no_events_at_all_end_at_the_edge() -> None:
     for family in (Poisson(), PoissonRegression()):
         found = fit(family, Data(np.zeros(N)))
@@ -145,6 +146,7 @@ def test_no_events_at_all_end_at_the_edge() -> None:
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found.params))
 
 
+@pytest.mark.slow
 def test_ordinary_fits_are_not_at_the_edge() -> None:
     for family, data in ((Poisson(), Data(Y)), (PoissonRegression(), Data(Y)), (Binomial(), Data(WON, trials=TRIALS))):
         assert not fit(family, data).flags & Flag.BOUNDARY
@@ -159,6 +161,7 @@ def test_zero_inflation_is_a_rate_of_zero() -> None:
     assert found.n_free == 3
 
 
+@pytest.mark.slow
 def test_probabilities_of_zero_and_one() -> None:
     y = np.array([0.0] * 10 + [8.0] * 12)
     found = fit(Binomial(), Data(y, trials=np.full(22, 8.0)), 2, restarts=8)
@@ -259,7 +262,14 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
+QUICK = ("not whole", "nan offset of a regression", "above trials", "constant, shared")
+ON_THE_HOST = ("covariates", "trials of a Poisson", "offset of a binomial", "z", "two responses", "no columns",
+               "all shared", "no such column")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK + ON_THE_HOST else pytest.param(n, marks=pytest.mark.slow) for n in BAD]
+)
 def test_bad_data(name: str) -> None:
     family, fields, words = BAD[name]
     refused(lambda: fit(family, Data(**fields), 2), *words)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 import emjax
 from emjax import Data, Mixture, Poisson, PoissonRegression
@@ -13,6 +14,8 @@ CASES = {case.name: case for case in count_cases()}
 QUICK = {"glm_london_deaths-K2"}
 # The default tolerance is 1e-6 nats.
 LOG_LIKELIHOOD = 2e-6
+# A mode above the reference, which the file's 40 searches missed; random partitions find it.
+HIGHER = {"glm_epil_subject-K2": -689.49337237429}
 # Hasselblad's table (1969, Journal of the American Statistical Association 64), to all printed places.
 DEATHS = np.array([162, 267, 271, 185, 111, 61, 27, 8, 3, 1], float)
 TIGHT = emjax.Stop(tol=1e-11, max_iterations=100_000)
@@ -32,18 +35,40 @@ def coefficients_of(params: Any) -> np.ndarray:
     return values if values.ndim == 2 else np.log(values)[:, None]
 
 
+def params_of(case: CountReference) -> emjax.MixtureParams:
+    family: Any = emjax.PoissonRegressionParams(case.coefficients)
+    if not case.x.shape[1]:
+        family = emjax.PoissonParams(np.exp(case.coefficients[:, 0]))
+    return emjax.MixtureParams(emjax.WeightsParams(case.weights / case.weights.sum()), family)
+
+
+def log_likelihood_by_loops(case: CountReference, params: emjax.MixtureParams) -> float:
+    """Straight from the definition, nats."""
+    design = np.column_stack([np.ones(len(case.y)), case.x])
+    rows = np.array([stats.poisson.logpmf(case.y, np.exp(design @ b)) for b in coefficients_of(params)])
+    unit = np.arange(len(case.y)) if case.unit is None else case.unit
+    weight = np.ones(len(case.y)) if case.weight is None else case.weight
+    joint = [np.log(params.latent.weights) + rows[:, unit == u].sum(axis=1) for u in np.unique(unit)]
+    weight = weight if case.unit is None else np.ones(len(joint))
+    return float(weight @ special.logsumexp(joint, axis=1))
+
+
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
-def test_random_starts_end_at_the_reference(name: str) -> None:
+def test_random_starts_end_at_the_reference_or_at_the_higher_mode(name: str) -> None:
     case = CASES[name]
+    best = HIGHER.get(name, case.log_likelihood)
     fit = emjax.fit(model_of(case), data_of(case), 0, id=name, threads=1)
+    gain = best - case.log_likelihood
     assert fit.status == emjax.Status.CONVERGED
     assert fit.n_free == case.n_free
-    assert fit.log_likelihood == pytest.approx(case.log_likelihood, abs=LOG_LIKELIHOOD)
-    assert fit.aic == pytest.approx(case.aic, abs=2 * LOG_LIKELIHOOD)
-    assert fit.bic == pytest.approx(case.bic, abs=2 * LOG_LIKELIHOOD)
-    tight = emjax.fit(model_of(case), data_of(case), 0, start=fit.params, stop=TIGHT, threads=1)
+    assert fit.log_likelihood == pytest.approx(best, abs=LOG_LIKELIHOOD)
+    assert fit.log_likelihood == pytest.approx(log_likelihood_by_loops(case, fit.params), abs=1e-9 * abs(best))
+    assert fit.aic == pytest.approx(case.aic - 2 * gain, abs=2 * LOG_LIKELIHOOD)
+    assert fit.bic == pytest.approx(case.bic - 2 * gain, abs=2 * LOG_LIKELIHOOD)
+    start = params_of(case) if name in HIGHER else fit.params
+    tight = emjax.fit(model_of(case), data_of(case), 0, start=start, stop=TIGHT, threads=1)
     order = np.argsort(coefficients_of(tight.params)[:, 0])
-    assert tight.log_likelihood == pytest.approx(case.log_likelihood, abs=1e-9 * abs(case.log_likelihood))
+    assert tight.log_likelihood == pytest.approx(case.log_likelihood, abs=1e-9)
     np.testing.assert_allclose(tight.params.latent.weights[order], case.weights, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(coefficients_of(tight.params)[order], case.coefficients, rtol=1e-4, atol=1e-5)
 
