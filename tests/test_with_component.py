@@ -11,6 +11,8 @@ import emjax
 from emjax import (
     Data,
     DataError,
+    Degeneracy,
+    Exponential,
     Flag,
     Gaussian,
     GaussianParams,
@@ -120,6 +122,28 @@ def test_a_collapse_beside_noise_is_seen(covariance: Any) -> None:
     assert fit.status == Status.DEGENERATE
 
 
+@lanes.in_float64
+def test_two_components_without_parameters() -> None:
+    """Inflated at 0 and at 1: each keeps its place, draws its value and leaves the rules to the inner family."""
+    model = Mixture(WithComponent(WithComponent(NegativeBinomial(), PointMass()), PointMass(at=1.0)), 4)
+    start = params([0.3, 0.2, 0.3, 0.2])
+    data = Data(jnp.arange(200.0))
+    sample, labels = model.sample(jax.random.key(0), start, data)
+    assert np.all(np.where(labels == 2, sample.y == 0.0, True))
+    assert np.all(np.where(labels == 3, sample.y == 1.0, True))
+    assert set(np.asarray(labels)) == {0, 1, 2, 3}
+    prepared, problem = model.prepare(sample)
+    assert problem == 0
+    expectation = model.expect(start, prepared)
+    assert model.flags(start, expectation.statistics, prepared, Degeneracy()) == Flag.NONE
+    turned = model.canonical(start, prepared)
+    np.testing.assert_array_equal(turned.latent.weights, [0.2, 0.3, 0.3, 0.2])
+    again = model.from_free(model.to_free(turned, prepared), prepared)
+    np.testing.assert_allclose(again.latent.weights, turned.latent.weights)
+    after = model.maximize(expectation.statistics, start, prepared)
+    assert np.all(np.isfinite(after.family.means))
+
+
 def test_settings_that_make_no_sense() -> None:
     for call in (
         lambda: Mixture(WithComponent(Gaussian(), UniformNoise()), 1),
@@ -133,14 +157,14 @@ def test_settings_that_make_no_sense() -> None:
 
 
 def test_a_box_without_volume() -> None:
-    y = noisy(0)
-    y[:, 1] = 3.0
+    """Exponential components alone would take equal rows."""
+    model = Mixture(WithComponent(Exponential(), UniformNoise()), 2)
+    flat = np.full(60, 3.0)
     with pytest.raises(DataError, match="constant"):
-        emjax.fit(NOISY, Data(y), 1, restarts=1)
-    data = Data(np.stack([noisy(0), y]))
-    fits = emjax.fit_many(NOISY, data, 1, restarts=2)
+        emjax.fit(model, Data(flat), 1, restarts=1)
+    fits = emjax.fit_many(model, Data(np.stack([np.linspace(1.0, 9.0, 60), flat])), 1, restarts=2)
     assert [fit.status == Status.INVALID_DATA for fit in fits] == [False, True]
-    assert fits[1].problems & Problem.CONSTANT_RESPONSE
+    assert fits[1].problems == Problem.CONSTANT_RESPONSE
 
 
 @lanes.in_float64

@@ -200,7 +200,7 @@ class WithComponent(FamilyDefaults):
         ratio = degeneracy.min_scale_ratio**2
         against = replace(degeneracy, relative_to="data", min_scale_ratio=ratio)
         for k in range(_count(params)):
-            alone = self.family.relabel(params, jnp.arange(k, k + 1))
+            alone = self.family.relabel(params, jnp.arange(k, k + 1 + self.family.extra))
             bits |= self.family.flags(alone, statistics, prepared.inner, against)
         return bits
 

@@ -250,8 +250,9 @@ class Composed(Model):
         if prepared.latent.fixed is not None or prepared.family.fixed is not None:
             return jnp.arange(self.n_components)
         order = jnp.asarray(self.latent.order(params.latent, prepared.latent))
-        keep = order >= self.n_components - self.family.extra
-        return order[jnp.argsort(keep, stable=True)]
+        # Components that are not exchangeable go back to their places at the end.
+        place = jnp.where(order < self.n_components - self.family.extra, 0, order)
+        return order[jnp.argsort(place, stable=True)]
 
     def _extra_first(self, latent: Any, prepared: ComposedData, back: bool = False) -> Any:
         """Latent parameters as their coordinates take them: an exchangeable component last, the baseline.
