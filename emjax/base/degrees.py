@@ -62,6 +62,18 @@ def precision(degrees: Array, squares: Array, d: int) -> Array:
     return (degrees + float(d))[:, None] / (degrees[:, None] + squares)
 
 
+def expanded_rows(degrees: Array, total: Array, weight: Array, tied: bool) -> Array:
+    """What the scatters (K,) are divided by in the parameter-expanded step, `weight` being the sums of r u.
+
+    The expansion multiplies all precisions of a scale by one factor, whose M-step weighs components by their degrees:
+    for a scale of its own the divisor is sum r u; a tied one takes sum r times the factor.
+    """
+    if not tied:
+        return weight
+    tiny = jnp.finfo(weight.dtype).tiny
+    return total * (jnp.sum(degrees * weight) / jnp.maximum(jnp.sum(degrees * total), tiny))
+
+
 class DegreesSums(NamedTuple):
     """Over rows, weighted by responsibility, each (K,): of -log w, of 1 - w, and of w (1 - w)."""
 
