@@ -102,7 +102,7 @@ class DegreesForm:
     def checked(where: str, setting: Any, bounds: Any) -> DegreesForm:
         """From a family's settings; what cannot be raises `DataError`."""
         if not (isinstance(setting, str) and setting in ("component", "common")):
-            if isinstance(setting, bool) or not isinstance(setting, numbers.Real) or not 0 < setting < math.inf:
+            if isinstance(setting, bool) or not isinstance(setting, numbers.Real) or not 0 < float(setting) < math.inf:
                 raise DataError(f"{where}(degrees={setting!r}): use 'component', 'common' or a positive number.")
             setting = float(setting)
         try:
