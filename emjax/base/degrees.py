@@ -62,6 +62,18 @@ def precision(degrees: Array, squares: Array, d: int) -> Array:
     return (degrees + float(d))[:, None] / (degrees[:, None] + squares)
 
 
+def expanded_rows(degrees: Array, total: Array, weight: Array, tied: bool) -> Array:
+    """What the scatters (K,) are divided by in the parameter-expanded step, `weight` being the sums of r u.
+
+    The expansion multiplies all precisions of a scale by one factor, whose M-step weighs components by their degrees:
+    for a scale of its own the divisor is sum r u; a tied one takes sum r times the factor.
+    """
+    if not tied:
+        return weight
+    tiny = jnp.finfo(weight.dtype).tiny
+    return total * (jnp.sum(degrees * weight) / jnp.maximum(jnp.sum(degrees * total), tiny))
+
+
 class DegreesSums(NamedTuple):
     """Over rows, weighted by responsibility, each (K,): of -log w, of 1 - w, and of w (1 - w)."""
 
@@ -90,11 +102,7 @@ class DegreesForm:
     def checked(where: str, setting: Any, bounds: Any) -> DegreesForm:
         """From a family's settings; what cannot be raises `DataError`."""
         if not (isinstance(setting, str) and setting in ("component", "common")):
-            if (
-                isinstance(setting, bool)
-                or not isinstance(setting, numbers.Real)
-                or not 0.0 < float(setting) < math.inf
-            ):
+            if isinstance(setting, bool) or not isinstance(setting, numbers.Real) or not 0 < float(setting) < math.inf:
                 raise DataError(f"{where}(degrees={setting!r}): use 'component', 'common' or a positive number.")
             setting = float(setting)
         try:

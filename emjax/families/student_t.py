@@ -185,7 +185,8 @@ class StudentT(FamilyDefaults):
             )
         scales = fixed.scales
         if scales is None:
-            scales = self.form.estimate(scatter, weight) * jnp.exp(2.0 * stretch)[:, None, None]
+            rows = degrees_forms.expanded_rows(params.degrees, statistics.total, weight, self.form.tied)
+            scales = self.form.estimate(scatter, rows) * jnp.exp(2.0 * stretch)[:, None, None]
         return StudentTParams(means, scales, degrees)
 
     def initial(self, prepared: StudentTData, resp: Array, spread: Array) -> StudentTParams:

@@ -171,7 +171,8 @@ class StudentTRegression(FamilyDefaults):
     ) -> StudentTRegressionParams:
         """Weighted least squares as a correction of the current coefficients; a Newton step on degrees and scale."""
         fixed, info = prepared.fixed or NOTHING, jnp.finfo(prepared.y.dtype)
-        xx, xe, ee, weight = statistics.xx, statistics.xe, statistics.ee, statistics.precision
+        xx, xe, ee, total = statistics.xx, statistics.xe, statistics.ee, statistics.total
+        rows = degrees_forms.expanded_rows(params.degrees, total, statistics.precision, self.common)
         if fixed.coefficients is not None:
             move = fixed.coefficients - params.coefficients  # the start may have others
         else:
@@ -179,12 +180,12 @@ class StudentTRegression(FamilyDefaults):
         squares = ee - 2.0 * jnp.sum(move * xe, axis=1) + jnp.sum(move * numerics.apply(xx, move), axis=1)
         squares = jnp.maximum(squares, info.eps**2 * ee)
         if self.common:
-            squares, weight = jnp.sum(squares) + 0.0 * squares, jnp.sum(weight) + 0.0 * weight
-        scale = jnp.sqrt(jnp.maximum(squares / jnp.maximum(weight, info.tiny), info.tiny))
+            squares, rows = jnp.sum(squares) + 0.0 * squares, jnp.sum(rows) + 0.0 * rows
+        scale = jnp.sqrt(jnp.maximum(squares / jnp.maximum(rows, info.tiny), info.tiny))
         degrees = self.degrees_form.constrained(params.degrees, fixed.degrees)
         if statistics.degrees is not None:
             degrees, stretch = self.degrees_form.step(
-                params.degrees, statistics.total, statistics.degrees, 1, self.common, fixed.scale is None
+                params.degrees, total, statistics.degrees, 1, self.common, fixed.scale is None
             )
             scale = scale * jnp.exp(stretch)
         scale = scale if fixed.scale is None else fixed.scale

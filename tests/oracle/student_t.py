@@ -63,6 +63,7 @@ def maximize(
     """The parameter-expanded step (Liu, Rubin & Wu 1998): scatters divided by the sum of the precision weights."""
     n_components, n_rows = responsibilities.shape
     dimension = y.shape[1]
+    rows = responsibilities @ row_weight
     means, scatter = np.zeros((n_components, dimension)), np.zeros((n_components, dimension, dimension))
     counts = np.zeros(n_components)
     for k in range(n_components):
@@ -76,10 +77,17 @@ def maximize(
         for i in range(n_rows):
             scatter[k] += precision[i] * np.outer(y[i] - means[k], y[i] - means[k])
     if covariance.startswith("tied"):
-        scatter, counts = np.array([sum(scatter)] * n_components), np.full(n_components, sum(counts))
+        scatter = np.array([sum(scatter)] * n_components)
+        counts = np.full(n_components, _tied_count(params.degrees, rows, counts))
     shape = "full" if covariance == "tied" else covariance.removeprefix("tied-")
     scales = np.array([_of_shape(scatter[k] / counts[k], shape) for k in range(n_components)])
     return Params(means, scales, params.degrees)
+
+
+def _tied_count(degrees: np.ndarray, rows: np.ndarray, precision: np.ndarray) -> float:
+    """All precisions are a factor times Gamma(nu_k / 2, rate nu_k / 2): rows times the factor's M-step."""
+    factor = sum(degrees * precision) / sum(degrees * rows)
+    return factor * sum(rows)
 
 
 def _of_shape(matrix: np.ndarray, shape: str) -> np.ndarray:
@@ -113,7 +121,9 @@ def regression_maximize(
         squares[k] = sum(precision[i] * (y[i] - design[i] @ coefficients[k]) ** 2 for i in range(n_rows))
         counts[k] = sum(precision)
     if scale == "common":
-        squares, counts = np.full(n_components, sum(squares)), np.full(n_components, sum(counts))
+        rows = responsibilities @ row_weight
+        squares = np.full(n_components, sum(squares))
+        counts = np.full(n_components, _tied_count(params.degrees, rows, counts))
     return RegressionParams(coefficients, np.sqrt(squares / counts), params.degrees)
 
 

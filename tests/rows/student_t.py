@@ -173,6 +173,7 @@ CASES: tuple[Case, ...] = (
     student_case("student-grouped", 12, form="full", degrees="common", grouped=True),
     student_case("student-frequencies", 13, form="full", frequency=True),
     student_case("student-fixed-degrees", 11, form="full", fixed=("degrees",)),
+    student_case("student-tied-fixed-degrees", 8, form="tied", fixed=("degrees",)),
     student_case("student-fixed-means", 9, form="full", fixed=("means",)),
     student_case("student-fixed-scales", 7, form="diagonal", fixed=("scales",)),
     student_case("student-fixed-weights", 12, form="full", fixed=("weights",)),
@@ -186,6 +187,7 @@ CASES: tuple[Case, ...] = (
     robust_case("robust-grouped", 11, grouped=True),
     robust_case("robust-frequencies", 11, frequency=True),
     robust_case("robust-fixed-degrees", 9, fixed=("degrees",)),
+    robust_case("robust-common-fixed-degrees", 8, scale="common", fixed=("degrees",)),
     robust_case("robust-fixed-scale", 9, fixed=("scale",)),
     robust_case("robust-fixed-coefficients", 5, fixed=("coefficients",)),
 )
