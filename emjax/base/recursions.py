@@ -52,8 +52,9 @@ def _smooth_jvp(primals: tuple, tangents: tuple) -> tuple:
 def _smooth(initial: Array, transitions: Array, log_prob: Array, first: Array, weight: Array) -> Smoothed:
     found, safe = _scaled(initial, transitions, log_prob, first, weight)
 
-    def in_logarithms(_: tuple[Array, Smoothed]) -> tuple[Array, Smoothed]:
-        return jnp.ones((), bool), _logarithmic(initial, transitions, log_prob, first, weight)
+    def in_logarithms(state: tuple[Array, Smoothed]) -> tuple[Array, Smoothed]:
+        rows = jnp.where(state[0], 0.0, log_prob)  # what does not depend on the state would be computed before the loop
+        return jnp.ones((), bool), _logarithmic(initial, transitions, rows, first, weight)
 
     # Under vmap a `cond` would run both; a loop runs only while some lane of the block is not done.
     return jax.lax.while_loop(lambda state: ~state[0], in_logarithms, (safe, found))[1]
@@ -63,26 +64,26 @@ def _scaled(initial: Array, transitions: Array, log_prob: Array, first: Array, w
     """In probabilities, and whether that was safe.
 
     What underflows is lost. While every transition is possible another path takes its place at once; otherwise it may
-    come to matter once the rest has fallen as far, which the product of the normalisers tells.
+    come to matter once the rest has fallen as far, and together the normalisers say how far it can have fallen.
     """
     dtype, n_states = log_prob.dtype, log_prob.shape[0]
     least = jnp.finfo(dtype).tiny ** 0.8
     peak = jnp.max(log_prob, axis=0)
     density = jnp.exp(log_prob - peak[None, :]).T
-    one = jnp.ones((), dtype)
 
-    def forward(carry: tuple, row: tuple) -> tuple:
-        filtered, run, lowest = carry
+    def forward(filtered: Array, row: tuple) -> tuple:
         density, start = row
         joint = jnp.where(start, initial, jnp.sum(filtered[:, None] * transitions, axis=0)) * density
         normaliser = jnp.sum(joint)
         filtered = joint / normaliser
-        run = jnp.where(start, normaliser, run * normaliser)
-        return (filtered, run, jnp.minimum(lowest, run)), (filtered, normaliser)
+        return filtered, (filtered, normaliser)
 
-    (_, _, lowest), (filtered, normaliser) = jax.lax.scan(forward, (initial, one, one), (density, first))
-    certain = jnp.min(normaliser) > least
-    certain &= (jnp.min(transitions) > jnp.finfo(dtype).tiny ** 0.1) | (lowest > least)
+    _, (filtered, normaliser) = jax.lax.scan(forward, initial, (density, first))
+    log_normaliser = jnp.log(normaliser)
+    far = jnp.sum(log_normaliser) < jnp.log(least)
+    certain = (jnp.min(normaliser) > least) & ~(far & (jnp.min(transitions) < jnp.finfo(dtype).tiny ** 0.1))
+    # NaN to begin with, as in an idle lane, is NaN in logarithms too.
+    certain |= jnp.isnan(jnp.max(initial) + jnp.max(transitions) + jnp.max(peak))
     share = density / normaliser[:, None]
 
     def backward(carry: tuple, row: tuple) -> tuple:
@@ -99,7 +100,7 @@ def _scaled(initial: Array, transitions: Array, log_prob: Array, first: Array, w
     rows = share, before, first, jnp.where(first, 0.0, floating)
     (_, counts), later = jax.lax.scan(backward, begin, rows, reverse=True)
     entering = jnp.where(first, floating, 0.0)[:, None] * share * later
-    total = jnp.sum(floating * (jnp.log(normaliser) + peak))
+    total = jnp.sum(floating * (log_normaliser + peak))
     resp = (filtered * later * floating[:, None]).T
     return Smoothed(total, resp, jnp.sum(entering, axis=0), counts), certain
 

@@ -16,8 +16,7 @@ from emjax.base.registry import register
 from emjax.base.status import DataError, Flag
 
 AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
-STICKY = 0.8  # probability of staying in the matrix towards which those of a start are shrunk
-SHRINK = 1.0  # pseudo-transitions out of each state, from that matrix, in a start
+STICKY = 0.95  # probability of staying, in a start
 INNER_STEPS = 3  # of the M-step of a stationary chain
 DAMPING = (0.0, 1.0, 16.0)  # times the transitions out of each state: the longest step that does not lower Q is taken
 
@@ -196,23 +195,20 @@ class MarkovChain:
         return resp
 
     def initial(self, prepared: MarkovData, resp: Array) -> MarkovParams:
-        """Soft counts of invented responsibilities (K, n), shrunk towards a chain that stays where it is.
+        """A chain that stays where it is, whatever the invented responsibilities; every first state equally likely.
 
-        Every first state is equally likely: of a single sequence the count would decide for good.
+        Their soft counts reach the best optimum less often: random labels say nothing of transitions, and one first
+        row would decide for good.
         """
         n_components, dtype = resp.shape[0], resp.dtype
-        identity = jnp.eye(n_components, dtype=dtype)
         leave = (1.0 - STICKY) / max(1, n_components - 1)
-        sticky = leave + (STICKY - leave) * identity if n_components > 1 else identity
-        onward = jnp.where(prepared.first[1:][None, :], 0.0, resp[:, 1:])
-        counts = jnp.sum(resp[:, None, :-1] * onward[None, :, :], axis=2)
-        transitions = _shares(counts + SHRINK * sticky, sticky)
+        transitions = leave + ((STICKY if n_components > 1 else 1.0) - leave) * jnp.eye(n_components, dtype=dtype)
+        initial = jnp.full(n_components, 1.0 / n_components, dtype)
         fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
         transitions = transitions if fixed.transitions is None else fixed.transitions
-        if fixed.initial is not None:
-            return MarkovParams(fixed.initial, transitions)
-        even = jnp.full(n_components, 1.0 / n_components, dtype)
-        return MarkovParams(recursions.stationary(transitions) if self.stationary else even, transitions)
+        if self.stationary:
+            initial = recursions.stationary(transitions)
+        return MarkovParams(initial if fixed.initial is None else fixed.initial, transitions)
 
     # --- what the engine watches ------------------------------------------------------------------------------------
 

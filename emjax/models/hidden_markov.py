@@ -74,8 +74,8 @@ class HiddenMarkov(Composed):
         data = units.whole(data)
         prepared, problem = super().prepare(data, prior, fixed)
         weight, _ = units.weights(data)
-        unit = jnp.asarray(data.unit)
-        seen = jax.ops.segment_sum(jnp.asarray(prepared.observed).astype(data.y.dtype), unit, weight.shape[0])
+        seen_rows = jnp.asarray(prepared.observed).astype(data.y.dtype)
+        seen = jax.ops.segment_sum(seen_rows, jnp.asarray(data.unit), weight.shape[0])
         unseen = jnp.any(weight.astype(bool) & (seen == 0))
         return prepared, problem | jnp.where(unseen, Problem.NOTHING_OBSERVED, 0).astype(jnp.int32)
 
