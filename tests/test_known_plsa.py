@@ -56,12 +56,13 @@ def test_eye_and_hair_colour() -> None:
 
 @pytest.mark.slow
 def test_handwritten_digits() -> None:
-    """96 images as documents, 64 pixels as terms: as many modes as starts, so the best of many and one polished."""
+    """96 images as documents, 64 pixels as terms, many modes: the best of 20 starts is no worse than the
+    factorisation's best of 4, and it is where the factorisation goes from nearby."""
     counts = load_digits().data[:96]
-    found = emjax.fit(PLSA(4), Data(counts), 1, restarts=20)
+    found = emjax.fit(PLSA(2), Data(counts), 1, restarts=20, certificate=False)
     assert found.status == emjax.Status.CONVERGED
-    others = [log_likelihood(counts, factorised(counts, 4, seed)) for seed in range(5)]
-    assert found.log_likelihood >= max(others) - 1e-6
-    # The factorisation goes nowhere from the fit: its factors bounded below, so from a little inside.
-    polished = factorised(counts, 4, start=emjax.PLSAParams(*(np.maximum(block, 1e-9) for block in found.params)))
-    assert log_likelihood(counts, polished) == pytest.approx(found.log_likelihood, abs=1e-4)
+    assert found.log_likelihood == pytest.approx(-107822.608404, abs=1e-4)
+    assert found.log_likelihood >= max(log_likelihood(counts, factorised(counts, 2, seed)) for seed in range(4))
+    # Zeros would stay zeros: from a little inside.
+    inside = emjax.PLSAParams(*(0.999 * block + 0.001 / block.shape[1] for block in found.params))
+    assert log_likelihood(counts, factorised(counts, 2, start=inside)) == pytest.approx(found.log_likelihood, abs=1e-3)

@@ -111,7 +111,8 @@ def test_a_tempered_fit_stops_on_its_own_objective() -> None:
     assert found.objective == pytest.approx(oracle(data, 1.25).objective(found.params), rel=1e-12)
     assert found.log_likelihood == pytest.approx(oracle(data).log_likelihood(found.params), rel=1e-12)
     assert found.log_likelihood < fit().log_likelihood - 0.01
-    assert f"objective         {found.objective:.6f}" in found.summary() and "objective" not in fit().summary()
+    line = "objective         "
+    assert f"{line}{found.objective:.6f}" in found.summary() and line not in fit().summary()
     many = emjax.fit_many(model, CORPORA, SEED, start=PLSAParams(*(block[:4] for block in fits().params)))
     assert many.objective[1] == pytest.approx(found.objective, abs=1e-6)
 
