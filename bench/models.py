@@ -164,6 +164,9 @@ def _documents(rng: Generator, d: int, documents: int = 40, terms: int = 30, top
 def rows() -> list[Row]:
     """The table."""
     mixture, e = emjax.Mixture, emjax
+    inflated = e.WithComponent(e.PoissonRegression(), e.PointMass())
+    gaussian_chain = e.HiddenMarkov(e.Gaussian("spherical"), 3)
+    items = mixture(e.Categorical((2,) * 6), 2)
     mixed = e.Independent((e.Gaussian("spherical"), e.Categorical((2, 2))))
     return [
         Row("linear regressions, K=2", mixture(e.LinearRegression(), 2), _lines),
@@ -171,7 +174,7 @@ def rows() -> list[Row]:
         Row("Poisson regressions, K=2", mixture(e.PoissonRegression(), 2), _counts),
         Row("binomial regressions, K=2", mixture(e.BinomialRegression(), 2), _successes),
         Row("negative binomial regressions, K=2", mixture(e.NegativeBinomialRegression(), 2), _overdispersed),
-        Row("zero-inflated Poisson regression", mixture(e.WithComponent(e.PoissonRegression(), e.PointMass()), 2), _zeros),
+        Row("zero-inflated Poisson regression", mixture(inflated, 2), _zeros),
         Row("Gaussians, d=2, K=3", mixture(e.Gaussian(), 3), _planes, rivals.gaussian_mixture, "scikit-learn", 100),
         Row("Gaussians and noise, d=2, K=3+1", mixture(e.WithComponent(e.Gaussian(), e.UniformNoise()), 4), _noisy),
         Row("Gaussians, missing cells, d=2, K=3", mixture(e.MissingGaussian(), 3), _holes),
@@ -181,10 +184,10 @@ def rows() -> list[Row]:
         Row("exponentials, K=2", mixture(e.Exponential(), 2), _positive),
         Row("gammas, K=2", mixture(e.Gamma(), 2), lambda r, d: _positive(r, d, 4.0)),
         Row("negative binomials, K=2", mixture(e.NegativeBinomial(), 2), _rare),
-        Row("latent classes, 6 items, K=2", mixture(e.Categorical((2,) * 6), 2), _items, rivals.latent_class, "StepMix"),
+        Row("latent classes, 6 items, K=2", items, _items, rivals.latent_class, "StepMix"),
         Row("mixed items, K=2", mixture(mixed, 2), _mixed),
         Row("factor analysers, p=8, q=1, K=2", mixture(e.FactorAnalyser(1), 2), _factors),
-        Row("Gaussian HMM, T=200, K=3", e.HiddenMarkov(e.Gaussian("spherical"), 3), _series, rivals.gaussian_chain, "hmmlearn"),
+        Row("Gaussian HMM, T=200, K=3", gaussian_chain, _series, rivals.gaussian_chain, "hmmlearn"),
         Row("Poisson HMM, T=200, K=3", e.HiddenMarkov(e.Poisson(), 3), _events, rivals.poisson_chain, "hmmlearn"),
         Row("factor analysis, p=8, q=2", e.FactorAnalysis(2), _factors, rivals.factor_analysis, "scikit-learn", 100),
         Row("PLSA, 40 x 30, K=3", e.PLSA(3), _documents, rivals.factorisation, "scikit-learn"),
