@@ -32,7 +32,7 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class Tests:
+class WaldTests:
     """Wald tests of coefficients against 0: z and two-sided p values, records like the parameters'.
 
     NaN for anything but coefficients: 0 is the edge of the space of a scale or a weight, where the test has no meaning.
@@ -83,7 +83,7 @@ def _limit(estimate: np.ndarray, se: np.ndarray, width: float, support: str) -> 
     return np.where(np.eye(estimate.shape[-1], dtype=bool), relative, plain)
 
 
-def tests(found: StandardErrors) -> Tests:
+def wald_tests(found: StandardErrors) -> WaldTests:
     """z = estimate over standard error, and p = P(|Z| > |z|), of coefficients alone."""
     paths = jax.tree_util.tree_leaves_with_path(found.params)
     structure = jax.tree.structure(found.params)
@@ -94,4 +94,4 @@ def tests(found: StandardErrors) -> Tests:
             z.append(np.asarray(estimate) / np.asarray(se) if named else np.full(np.shape(se), np.nan))
     two_sided = np.vectorize(lambda value: math.erfc(abs(value) / math.sqrt(2.0)), otypes=[np.float64])
     p = [two_sided(value) if value.size else value for value in z]
-    return Tests(jax.tree.unflatten(structure, z), jax.tree.unflatten(structure, p))
+    return WaldTests(jax.tree.unflatten(structure, z), jax.tree.unflatten(structure, p))
