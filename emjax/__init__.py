@@ -77,13 +77,13 @@ from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
-from emjax.inference.intervals import Intervals as Intervals
-from emjax.inference.intervals import WaldTests as WaldTests
-from emjax.inference.intervals import intervals as intervals
-from emjax.inference.intervals import wald_tests as wald_tests
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
+from emjax.inference.wald import Intervals as Intervals
+from emjax.inference.wald import WaldTests as WaldTests
+from emjax.inference.wald import intervals as intervals
+from emjax.inference.wald import wald_tests as wald_tests
 from emjax.latent.gated_weights import GatedWeights as GatedWeights
 from emjax.latent.gated_weights import GatingParams as GatingParams
 from emjax.latent.markov_chain import MarkovChain as MarkovChain

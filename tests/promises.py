@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,8 +60,7 @@ def log_likelihood(params: Any, y: np.ndarray, x: np.ndarray, row_weight: np.nda
 
 def leaves_equal(a: Any, b: Any) -> None:
     """Equal to the bit, NaN included."""
-    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(left, right)
+    chex.assert_trees_all_equal(jax.tree.leaves(a), jax.tree.leaves(b))
 
 
 RESULTS = ("params", "log_likelihood", "objective", "status", "flags", "problems", "iterations", "remaining",
