@@ -51,7 +51,7 @@ class PLSAData(NamedTuple):
 class PLSA(Model):
     """p(term v | document d) = sum_k topics_of_documents[d, k] terms_of_topics[k, v] (Hofmann 1999, UAI).
 
-    Latent semantic analysis proper is a singular value decomposition of the counts; this is its model with a likelihood.
+    Latent semantic analysis proper is a singular value decomposition of the counts; this is its model fitted by EM.
 
     n_topics : K, at most V. temperature : above 1 the E-step is tempered, the posterior of the topics being
     proportional to (p(k | d) p(v | k))^(1 / temperature), Hofmann's beta = 1 / temperature. Tempered EM climbs
