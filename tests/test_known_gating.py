@@ -1,15 +1,9 @@
-"""Known answers of gated weights: binomial mixtures with a concomitant variable (flexmix's tribolium).
-
-The family is a small one of the tests' own, the success probabilities as they are: it also shows what a family needs.
-"""
+"""Known answers of gated weights: binomial mixtures with a concomitant variable (flexmix's tribolium)."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,80 +11,6 @@ import emjax
 from emjax import Data, Flag, GatedWeights, Mixture, Race, Status, Stop
 
 FOLDER = Path(__file__).parent / "references"
-
-
-class Probabilities(NamedTuple):
-    probabilities: Any  # (K,)
-
-
-class Prepared(NamedTuple):
-    y: Any
-    trials: Any
-    constant: Any
-    fixed: Any = None
-
-
-@dataclass(frozen=True)
-class Binomials(emjax.FamilyDefaults):
-    """Binomial counts y out of trials, one probability a component; exact M-step."""
-
-    blocks: ClassVar[Any] = Probabilities
-
-    def check(self, data: Data) -> None: ...
-
-    def check_params(self, params: Any) -> None: ...
-
-    def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> Any:
-        used = jnp.asarray(data.weight) > 0.0
-        y, trials = jnp.where(used, data.y, 0.0), jnp.where(used, data.trials, 1.0)
-        constant = jax.lax.lgamma(trials + 1.0) - jax.lax.lgamma(y + 1.0) - jax.lax.lgamma(trials - y + 1.0)
-        return Prepared(y, trials, constant), jnp.int32(0)
-
-    def initial(self, prepared: Prepared, resp: Any, spread: Any) -> Any:
-        return self.maximize(self.statistics(None, prepared, resp), None, prepared)
-
-    def elemental(self, prepared: Prepared) -> int:
-        return 1
-
-    def log_prob(self, params: Any, prepared: Prepared) -> Any:
-        p = params.probabilities[:, None]
-        failures = (prepared.trials - prepared.y)[None, :]
-        return prepared.constant[None, :] + prepared.y[None, :] * jnp.log(p) + failures * jnp.log1p(-p)
-
-    def statistics(self, params: Any, prepared: Prepared, resp: Any) -> Any:
-        return jnp.sum(resp * prepared.y[None, :], axis=1), jnp.sum(resp * prepared.trials[None, :], axis=1)
-
-    def maximize(self, statistics: Any, params: Any, prepared: Prepared) -> Any:
-        return Probabilities((statistics[0] + 1e-12) / (statistics[1] + 2e-12))
-
-    def log_prior(self, params: Any, prepared: Prepared) -> Any:
-        return jnp.zeros(())
-
-    def flags(self, params: Any, statistics: Any, prepared: Prepared, degeneracy: Any) -> Any:
-        return jnp.int32(0)
-
-    def relabel(self, params: Any, permutation: Any) -> Any:
-        return Probabilities(params.probabilities[permutation])
-
-    def component_of_free(self, prepared: Prepared, n_components: int) -> tuple[int, ...]:
-        return tuple(range(n_components))
-
-    def n_free(self, prepared: Prepared, n_components: int) -> int:
-        return n_components
-
-    def to_free(self, params: Any, prepared: Prepared) -> Any:
-        return jnp.log(params.probabilities) - jnp.log1p(-params.probabilities)
-
-    def from_free(self, free: Any, prepared: Prepared, n_components: int) -> Any:
-        return Probabilities(jax.nn.sigmoid(free))
-
-    def to_user(self, params: Any, prepared: Prepared) -> Any:
-        return params
-
-    from_user = to_user
-
-    def sample(self, key: Any, params: Any, data: Data, labels: Any) -> Any:
-        return jax.random.binomial(key, data.trials, params.probabilities[labels])
 
 
 def reference(n_components: int) -> dict[str, Any]:
@@ -104,7 +24,7 @@ def tribolium() -> Data:
 
 
 def fit(n_components: int, **settings: Any) -> emjax.Fit:
-    return emjax.fit(Mixture(Binomials(), n_components, GatedWeights()), tribolium(), 1, **settings)
+    return emjax.fit(Mixture(emjax.Binomial(), n_components, GatedWeights()), tribolium(), 1, **settings)
 
 
 def ordered(found: emjax.Fit) -> tuple[np.ndarray, np.ndarray]:

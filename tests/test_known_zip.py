@@ -22,19 +22,8 @@ RESTARTS = 8
 QUICK = {"candy_expanded_nb"}
 
 
-def needs(fit: dict[str, Any]) -> list[str]:
-    """Names that must be there."""
-    names = ["PoissonRegression"] if fit["family"] == "poisson" else []
-    return names + (["GatedWeights"] if fit["zero_covariates"] else [])
-
-
 def cases() -> list[Any]:
-    found = []
-    for name, fit in CASES.items():
-        missing = [needed for needed in needs(fit) if not hasattr(emjax, needed)]
-        marks = [pytest.mark.skip(f"emjax has no {', '.join(missing)}")] if missing else []
-        found.append(pytest.param(name, marks=marks if name in QUICK else [*marks, pytest.mark.slow]))
-    return found
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
 
 
 def columns(fit: dict[str, Any], names: list[str]) -> np.ndarray:
@@ -49,7 +38,7 @@ def problem(fit: dict[str, Any]) -> tuple[Mixture, Data]:
     y = columns(fit, [fit["response"]])[:, 0]
     x, z = (columns(fit, names) if names else None for names in (fit["covariates"], fit["zero_covariates"]))
     counts = getattr(emjax, "PoissonRegression" if fit["family"] == "poisson" else "NegativeBinomialRegression")
-    gates = () if z is None else (emjax.GatedWeights(),)  # type: ignore[attr-defined]
+    gates = () if z is None else (emjax.GatedWeights(),)
     return Mixture(WithComponent(counts(), PointMass()), 2, *gates), Data(y, x, z)
 
 
@@ -64,7 +53,7 @@ def test_reference(name: str) -> None:
     np.testing.assert_allclose([found.aic, found.bic], [fit["AIC"], fit["BIC"]], rtol=1e-8)
     latent, family, se = found.params.latent, found.params.family, fit["se"]
     if fit["zero_covariates"]:
-        zero = latent.coefficients[1] - latent.coefficients[0]
+        zero = latent.gating[1] - latent.gating[0]
     else:
         zero = np.array([np.log(latent.weights[1] / latent.weights[0])])
 
