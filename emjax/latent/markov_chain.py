@@ -14,11 +14,10 @@ from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
 from emjax.base.status import DataError, Flag
+from emjax.latent import transition_step
 
 AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
 STICKY = 0.95  # probability of staying, in a start
-INNER_STEPS = 3  # of the M-step of a stationary chain
-DAMPING = (0.0, 1.0, 16.0)  # times the transitions out of each state: the longest step that does not lower Q is taken
 
 
 @register
@@ -27,6 +26,9 @@ class MarkovParams(NamedTuple):
 
     initial: Array
     transitions: Array
+
+
+NOTHING = MarkovParams(None, None)  # fixed, or with a prior
 
 
 class MarkovStatistics(NamedTuple):
@@ -108,18 +110,14 @@ class MarkovChain:
         first = jnp.arange(n) == 0
         if data.unit is not None:
             first = jnp.concatenate([jnp.ones(1, bool), data.unit[1:] != data.unit[:-1]])
-        shapes = MarkovParams((n_components,), (n_components, n_components))  # type: ignore[arg-type]
-        given = MarkovParams(*(prior.get(name) for name in self.prior_names))  # type: ignore[arg-type]
-        of_chain = None
-        if any(part is not None for part in given):
-            of_chain = MarkovParams(
-                *(
-                    None if p is None else Dirichlet(jnp.broadcast_to(jnp.asarray(p.concentration, dtype), shape))
-                    for p, shape in zip(given, shapes, strict=True)
-                )  # type: ignore[arg-type]
-            )
+        shapes = ((n_components,), (n_components, n_components))
+        given = [
+            found and Dirichlet(jnp.broadcast_to(jnp.asarray(found.concentration, dtype), shape))
+            for found, shape in zip(map(prior.get, self.prior_names), shapes, strict=True)
+        ]
+        of_chain = None if given == [None, None] else MarkovParams(*given)
         if fixed is not None:
-            fixed = MarkovParams(*(None if part is None else jnp.asarray(part, dtype) for part in fixed))  # type: ignore
+            fixed = MarkovParams(*(None if part is None else jnp.asarray(part, dtype) for part in fixed))
         rows = units.of_rows(weight, data.unit)
         return MarkovData(rows, first, data.observed, of_chain, fixed), problem
 
@@ -160,22 +158,25 @@ class MarkovChain:
 
     def maximize(self, statistics: MarkovStatistics, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
         """Shares of the expected counts, priors' pseudo-counts added; of a stationary chain, steps up Q."""
-        prior = prepared.prior or MarkovParams(None, None)  # type: ignore[arg-type]
+        prior, fixed = prepared.prior or NOTHING, prepared.fixed or NOTHING
         counts, entering = statistics.transitions, statistics.initial
         if prior.transitions is not None:
             counts = counts + (prior.transitions.concentration - 1.0)
         if prior.initial is not None:
             entering = entering + (prior.initial.concentration - 1.0)
-        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
         if fixed.transitions is not None:
             transitions = fixed.transitions
         elif self.stationary:
-            transitions = _with_stationary_start(counts, entering, params.transitions)
+            transitions = transition_step.with_stationary_start(counts, entering, params.transitions)
         else:
-            transitions = _shares(counts, params.transitions)
+            transitions = transition_step.shares(counts, params.transitions)
         initial = fixed.initial
         if initial is None:
-            initial = recursions.stationary(transitions) if self.stationary else _shares(entering, params.initial)
+            initial = (
+                recursions.stationary(transitions)
+                if self.stationary
+                else transition_step.shares(entering, params.initial)
+            )
         return MarkovParams(initial, transitions)
 
     # --- what start strategies are made of --------------------------------------------------------------------------
@@ -204,7 +205,7 @@ class MarkovChain:
         leave = (1.0 - STICKY) / max(1, n_components - 1)
         transitions = leave + ((STICKY if n_components > 1 else 1.0) - leave) * jnp.eye(n_components, dtype=dtype)
         initial = jnp.full(n_components, 1.0 / n_components, dtype)
-        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        fixed = prepared.fixed or NOTHING
         transitions = transitions if fixed.transitions is None else fixed.transitions
         if self.stationary:
             initial = recursions.stationary(transitions)
@@ -215,7 +216,7 @@ class MarkovChain:
     def log_prior(self, params: MarkovParams, prepared: MarkovData) -> Array:
         """Dirichlet log densities in the probabilities, nats."""
         value = jnp.zeros((), params.transitions.dtype)
-        prior = prepared.prior or MarkovParams(None, None)  # type: ignore[arg-type]
+        prior = prepared.prior or NOTHING
         if prior.initial is not None:
             value = value + priors.log_dirichlet(params.initial, prior.initial.concentration)
         if prior.transitions is not None:
@@ -225,12 +226,12 @@ class MarkovChain:
 
     def flags(self, params: MarkovParams, prepared: MarkovData) -> Array:
         """BOUNDARY where a free probability is at 0, as the first ones of a single sequence are but for one."""
-        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
-        at_zero = jnp.zeros((), bool)
-        if fixed.initial is None:
-            at_zero |= jnp.any(params.initial < AT_ZERO)
-        if fixed.transitions is None:
-            at_zero |= jnp.any(params.transitions < AT_ZERO)
+        free = [
+            jnp.any(part < AT_ZERO)
+            for part, fixed in zip(params, prepared.fixed or NOTHING, strict=True)
+            if fixed is None
+        ]
+        at_zero = jnp.any(jnp.stack([*free, jnp.zeros((), bool)]))
         return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))
 
     def relabel(self, params: MarkovParams, permutation: Array) -> MarkovParams:
@@ -301,7 +302,7 @@ class MarkovChain:
         self, free: Array, prepared: MarkovData, n_components: int, like: MarkovParams | None = None
     ) -> MarkovParams:
         """The inverse of `to_free`; the baselines are those of `like`, by default the last and the diagonal ones."""
-        fixed = prepared.fixed or MarkovParams(None, None)  # type: ignore[arg-type]
+        fixed = prepared.fixed or NOTHING
         initial, transitions = fixed.initial, fixed.transitions
         if self._free_initial(prepared):
             own, free = free[: n_components - 1], free[n_components - 1 :]
@@ -332,41 +333,3 @@ class MarkovChain:
             return state, state
 
         return jax.lax.scan(step, jnp.int32(0), (jax.random.split(key, n), first))[1]
-
-
-def _shares(counts: Array, otherwise: Array) -> Array:
-    """Counts over their sums along the last axis; what was there before where there are none."""
-    total = jnp.sum(counts, axis=-1, keepdims=True)
-    tiny = jnp.finfo(counts.dtype).tiny
-    return jnp.where(total > tiny, counts / jnp.maximum(total, tiny), otherwise)
-
-
-def _with_stationary_start(counts: Array, entering: Array, transitions: Array) -> Array:
-    """Transitions that raise Q = sum counts log A + sum entering log pi(A), by a few guarded steps.
-
-    At the maximum A is proportional, in each row, to counts + A times the gradient of the second term, which is known
-    up to a constant a row; with a large enough constant the step to it raises Q (Baum & Eagon 1967, Bulletin of the
-    American Mathematical Society 73).
-    """
-
-    def of_start(transitions: Array) -> Array:
-        return jnp.sum(entering * recursions.safe_log(recursions.stationary(transitions)))
-
-    def q(transitions: Array) -> Array:
-        return jnp.sum(counts * recursions.safe_log(transitions)) + of_start(transitions)
-
-    total = jnp.sum(counts, axis=1, keepdims=True)
-
-    def step(_: Array, current: tuple[Array, Array]) -> tuple[Array, Array]:
-        here, value = current
-        pull = jax.grad(of_start)(here)
-        pull = pull - jnp.min(pull, axis=1, keepdims=True)
-        best = current
-        slack = 4.0 * jnp.finfo(value.dtype).eps * jnp.abs(value)
-        for damping in reversed(DAMPING):  # the shortest first: the last that is good enough stays
-            point = _shares(counts + here * (pull + damping * total), here)
-            reached = q(point)
-            best = jax.tree.map(lambda a, b: jnp.where(reached >= value - slack, a, b), (point, reached), best)  # noqa: B023
-        return best
-
-    return jax.lax.fori_loop(0, INNER_STEPS, step, (transitions, q(transitions)))[0]
