@@ -43,7 +43,10 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+QUICK = "two items are one family of items"
+
+
+@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PAIRS])
 def test_special_cases(name: str) -> None:
     family, plain, y = PAIRS[name]
     one, other = (emjax.fit(Mixture(f, 2), Data(y), 1, restarts=4) for f in (family, plain))
