@@ -81,10 +81,11 @@ def analyser_case(name: str, n_free: int, uniquenesses: str = "component", slow:
         data=data,
         near=near,
         away=away,
-        oracle=FactorAnalyserProblem(data.y, weight, unit, uniquenesses == "common"),
+        oracle=FactorAnalyserProblem(data.y, weight, unit),
         n_free=n_free,
         many=room(drawn(MANY, 3)),
         exact_m_step=False,
+        closed=uniquenesses == "component",
         slow=slow,
     )
 
