@@ -95,6 +95,21 @@ def test_principal_factors_span_the_leading_eigenvectors() -> None:
     np.testing.assert_allclose(found @ found.T, leading, atol=1e-4)
 
 
+@in_float64
+def test_the_step_for_common_uniquenesses_gains_and_for_one_component_ends_where_the_other_does() -> None:
+    scatter = jnp.asarray(correlation(CASES["fa_attitude-q3"].y))[None]
+    start = jnp.asarray(np.random.default_rng(3).normal(size=(1, 7, 3)) * 0.5), jnp.full((1, 7), 0.5)
+    common = jax.jit(lambda a, b: factors.sweep_common(scatter, a, b, jnp.ones(1), jnp.asarray(FLOOR)))
+    alone = jax.jit(lambda a, b: factors.sweep(scatter, a, b, jnp.asarray(FLOOR)))
+    values, here, other = [], start, start
+    for _ in range(300):
+        here, other = common(*here), alone(*other)
+        values.append(density(np.asarray(scatter[0]), *(np.asarray(a[0]) for a in here)))
+    assert min(np.diff(values)) > -1e-9  # of second moments with a uniqueness of 1e-6, by p x p matrices
+    assert np.min(np.asarray(here[1])) == FLOOR
+    assert values[-1] == pytest.approx(density(np.asarray(scatter[0]), *(np.asarray(a[0]) for a in other)), abs=1e-8)
+
+
 # --- Heywood cases --------------------------------------------------------------------------------------------------
 
 

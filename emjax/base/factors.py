@@ -19,6 +19,7 @@ from emjax.base.records import Array
 from emjax.base.status import DataError
 
 NEWTON_STEPS = 4  # for the multiplier of a uniqueness at its floor, from that of the sweep before
+NEGATIVE_PENALTY = 0.98  # of the smallest eigenvalue, which is known to within 1 %
 POWER_STEPS = 30  # of orthogonal iteration in a start
 AT_FLOOR = 1e-6  # relative: a uniqueness this close to its floor is at it
 SMALL_PRODUCT = 64  # up to so many entries loadings meet rows entry by entry, not by a small matrix product a lane
@@ -146,58 +147,117 @@ def sweep(scatter: Array, loadings: Array, uniquenesses: Array, floor: Array) ->
     return jax.lax.fori_loop(0, scatter.shape[-1], one, (loadings, uniquenesses))
 
 
-def _maximise_row(i: Array, scatter: Array, loadings: Array, uniquenesses: Array, floor: Array) -> tuple[Array, Array]:
-    mine = jnp.arange(scatter.shape[-1]) == i
-    precision = jnp.where(jnp.broadcast_to(mine, uniquenesses.shape), 0.0, 1.0 / uniquenesses)
-    weighted = loadings * precision[..., None]
+def sweep_common(
+    scatter: Array, loadings: Array, uniquenesses: Array, total: Array, floor: Array
+) -> tuple[Array, Array]:
+    """As `sweep` for K components of counts `total` (K,) whose uniquenesses (K, p) are equal.
+
+    Each variable's loadings are maximised given its uniqueness, a ridge regression whose penalty may be negative, and
+    then the uniqueness given the loadings.
+    """
+
+    def one(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        loadings, uniquenesses = state
+        problem, root, before = _row_problem(i, scatter, loadings, uniquenesses)
+        noise = jnp.maximum(jnp.take(uniquenesses, i, axis=-1), floor)
+        lower = numerics.inverse_lower(numerics.cholesky(problem.gram))
+        lowest = -NEGATIVE_PENALTY / numerics.largest_eigenvalue(multiply(swap(lower), lower))
+        row, _, _ = problem.ridge(_penalty(problem, before, noise, lowest))
+        better = problem.loss(row, noise) <= problem.loss(before, noise)
+        row = jnp.where(better[..., None], row, before)
+        left = _common_noise(total, jnp.sum(row**2, axis=-1), problem.unexplained(row), noise, floor)
+        return _put_row(i, (loadings, uniquenesses), numerics.apply(root, row), left)
+
+    return jax.lax.fori_loop(0, scatter.shape[-1], one, (loadings, uniquenesses))
+
+
+class _Row(NamedTuple):
+    """Regression of a variable on the whitened factors given the others: moments (..., q, q), (..., q), (...,)."""
+
+    gram: Array
+    cross: Array
+    variance: Array
+
+    def ridge(self, penalty: Array) -> tuple[Array, Array, Array]:
+        """Coefficients, their residual variance, and minus half the derivative of their squared length."""
+        eye = jnp.broadcast_to(jnp.eye(self.gram.shape[-1], dtype=self.gram.dtype), self.gram.shape)
+        lower = numerics.inverse_lower(numerics.cholesky(self.gram + penalty[..., None, None] * eye))
+        row = numerics.apply(swap(lower), numerics.apply(lower, self.cross))
+        return row, self.unexplained(row), jnp.sum(numerics.apply(lower, row) ** 2, axis=-1)
+
+    def unexplained(self, row: Array) -> Array:
+        """Residual variance."""
+        fitted = jnp.sum(row * (2.0 * self.cross - numerics.apply(self.gram, row)), axis=-1)
+        return jnp.maximum(self.variance - fitted, 0.0)
+
+    def loss(self, row: Array, uniqueness: Array) -> Array:
+        """Minus twice the mean log density, but for a constant."""
+        total = uniqueness + jnp.sum(row**2, axis=-1)
+        return jnp.log(total) + self.unexplained(row) / total
+
+
+def _row_problem(i: Array, scatter: Array, loadings: Array, uniquenesses: Array) -> tuple[_Row, Array, Array]:
+    """Variable i's regression, the factor (..., q, q) that takes whitened coefficients to loadings, those it has."""
+    mine = jnp.broadcast_to(jnp.arange(scatter.shape[-1]) == i, uniquenesses.shape)
+    weighted = loadings * jnp.where(mine, 0.0, 1.0 / uniquenesses)[..., None]
     root = numerics.cholesky(_plus_identity(multiply(swap(weighted), loadings)))
+    lower = numerics.inverse_lower(root)
     # In coordinates whitened by the factors' posterior covariance given the others, C is the identity.
-    white = multiply(weighted, swap(numerics.inverse_lower(root)))
+    white = multiply(weighted, swap(lower))
     along = multiply(scatter, white)
     gram = design.ridged(multiply(swap(white), along))
-    cross = jnp.take(along, i, axis=-2)
     variance = jnp.take(jnp.take(scatter, i, axis=-1), i, axis=-1)
-    old_row = jnp.take(loadings, i, axis=-2)
+    before = numerics.apply(lower, jnp.take(loadings, i, axis=-2))
+    return _Row(gram, jnp.take(along, i, axis=-2), variance), root, before
+
+
+def _put_row(i: Array, state: tuple[Array, Array], row: Array, uniqueness: Array) -> tuple[Array, Array]:
+    loadings, uniquenesses = state
+    mine = jnp.broadcast_to(jnp.arange(uniquenesses.shape[-1]) == i, uniquenesses.shape)
+    loadings = jnp.where(mine[..., None], row[..., None, :], loadings)
+    return loadings, jnp.where(mine, uniqueness[..., None], uniquenesses)
+
+
+def _maximise_row(i: Array, scatter: Array, loadings: Array, uniquenesses: Array, floor: Array) -> tuple[Array, Array]:
+    problem, root, before = _row_problem(i, scatter, loadings, uniquenesses)
     old = jnp.maximum(jnp.take(uniquenesses, i, axis=-1), floor)
-    found, left = _solve_row(gram, cross, variance, numerics.apply(numerics.inverse_lower(root), old_row), old, floor)
-    row = numerics.apply(root, found)
-    here = jnp.broadcast_to(mine, uniquenesses.shape)
-    loadings = jnp.where(here[..., None], row[..., None, :], loadings)
-    return loadings, jnp.where(here, left[..., None], uniquenesses)
+    row, rest, _ = problem.ridge(_penalty(problem, before, jnp.broadcast_to(floor, old.shape), jnp.zeros_like(old)))
+    left = jnp.maximum(rest - jnp.sum(row**2, axis=-1), floor)
+    better = problem.loss(row, left) <= problem.loss(before, old)
+    row, left = jnp.where(better[..., None], row, before), jnp.where(better, left, old)
+    return _put_row(i, (loadings, uniquenesses), numerics.apply(root, row), left)
 
 
-def _solve_row(
-    gram: Array, cross: Array, variance: Array, before: Array, uniqueness: Array, floor: Array
-) -> tuple[Array, Array]:
-    """The whitened row (..., q) and uniqueness (...,) that maximise their conditional likelihood."""
+def _penalty(problem: _Row, before: Array, noise: Array, lowest: Array) -> Array:
+    """The ridge penalty, `lowest` or more, whose coefficients maximise the density with uniqueness `noise`.
 
-    def ridge(penalty: Array) -> tuple[Array, Array, Array]:
-        eye = jnp.broadcast_to(jnp.eye(gram.shape[-1], dtype=gram.dtype), gram.shape)
-        lower = numerics.inverse_lower(numerics.cholesky(gram + penalty[..., None, None] * eye))
-        row = numerics.apply(swap(lower), numerics.apply(lower, cross))
-        return row, unexplained(row), jnp.sum(numerics.apply(lower, row) ** 2, axis=-1)
-
-    def unexplained(row: Array) -> Array:
-        fitted = jnp.sum(row * (2.0 * cross - numerics.apply(gram, row)), axis=-1)
-        return jnp.maximum(variance - fitted, 0.0)
-
-    def loss(row: Array, uniqueness: Array) -> Array:
-        total = uniqueness + jnp.sum(row**2, axis=-1)
-        return jnp.log(total) + unexplained(row) / total
+    It is 1 less the residual variance over the whole, from that of the coefficients `before` on.
+    """
 
     def newton(_: int, penalty: Array) -> Array:
-        row, rest, bend = ridge(penalty)
-        total = floor + jnp.sum(row**2, axis=-1)
+        row, rest, bend = problem.ridge(penalty)
+        total = noise + jnp.sum(row**2, axis=-1)
         excess = 1.0 - penalty - rest / total
-        slope = -2.0 * bend / total * (penalty + rest / total) - 1.0
-        return jnp.clip(penalty - excess / slope, 0.0, 1.0)
+        slope = -2.0 * bend / total * jnp.maximum(penalty + rest / total, 0.0) - 1.0
+        return jnp.clip(penalty - excess / slope, lowest, 1.0)
 
-    first = 1.0 - unexplained(before) / (floor + jnp.sum(before**2, axis=-1))
-    penalty = jax.lax.fori_loop(0, NEWTON_STEPS, newton, jnp.clip(first, 0.0, 1.0))
-    row, rest, _ = ridge(penalty)
-    left = jnp.maximum(rest - jnp.sum(row**2, axis=-1), floor)
-    better = loss(row, left) <= loss(before, uniqueness)
-    return jnp.where(better[..., None], row, before), jnp.where(better, left, uniqueness)
+    first = 1.0 - problem.unexplained(before) / (noise + jnp.sum(before**2, axis=-1))
+    return jax.lax.fori_loop(0, NEWTON_STEPS, newton, jnp.clip(first, lowest, 1.0))
+
+
+def _common_noise(total: Array, squares: Array, rest: Array, noise: Array, floor: Array) -> Array:
+    """One uniqueness (K,), all equal, of components with given loadings: Fisher scoring, taken where it gains."""
+
+    def loss(noise: Array) -> Array:
+        return jnp.sum(total * (jnp.log(noise + squares) + rest / (noise + squares)))
+
+    def scoring(_: int, noise: Array) -> Array:
+        weight = total / (noise + squares) ** 2
+        step = jnp.sum(weight * (noise + squares - rest)) / jnp.sum(weight)
+        return jnp.maximum(noise - step, floor)
+
+    found = jax.lax.fori_loop(0, NEWTON_STEPS, scoring, noise)
+    return jnp.where(loss(found) <= loss(noise), found, noise)
 
 
 def expectation_step(scatter: Array, loadings: Array, uniquenesses: Array) -> tuple[Array, Array]:

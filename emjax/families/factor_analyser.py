@@ -63,8 +63,7 @@ class FactorAnalyser(FamilyDefaults):
 
     The M-step takes the components alone as missing, as a cycle of AECM does (McLachlan, Peel & Bean 2003,
     Computational Statistics & Data Analysis 41): weighted means, then one sweep of conditional maximisation over the
-    variables (`factors.sweep`), or where the uniquenesses are common one EM step with the factors missing too. There
-    are no priors and no fixed blocks.
+    variables (`factors.sweep`). There are no priors and no fixed blocks.
     """
 
     n_factors: int
@@ -144,9 +143,9 @@ class FactorAnalyser(FamilyDefaults):
         scatter = scatter - shift[:, :, None] * shift[:, None, :]
         floor = self._floor(params)
         if self.common:
-            loadings, squares = factors.expectation_step(scatter, params.loadings, params.uniquenesses)
-            pooled = jnp.sum(squares * total[:, None], axis=0, keepdims=True) / jnp.sum(total)
-            uniquenesses = jnp.broadcast_to(jnp.maximum(pooled, floor), squares.shape)
+            loadings, uniquenesses = factors.sweep_common(
+                scatter, params.loadings, params.uniquenesses, statistics.total, floor
+            )
         else:
             loadings, uniquenesses = factors.sweep(scatter, params.loadings, params.uniquenesses, floor)
         return FactorAnalyserParams(params.means + shift, loadings, uniquenesses)

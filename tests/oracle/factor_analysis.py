@@ -1,7 +1,7 @@
 """Factor analysis by full p x p matrices and loops over rows, from the definition. No jax.
 
 y = mean + loadings f + e, f ~ N(0, I_q), e ~ N(0, diag(uniquenesses)); loadings (p, q), uniquenesses (p,). Iterations
-are those of emjax: conditional maxima variable by variable, or EM where the noise is isotropic or common.
+are those of emjax: conditional maxima variable by variable, or EM where the noise is isotropic.
 """
 
 from math import log, pi
