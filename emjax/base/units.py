@@ -65,6 +65,13 @@ def first_rows(values: Array, unit: Array, n_units: int) -> Array:
     return values[jnp.minimum(first, n - 1)]
 
 
+def begins(unit: Array | None, n_rows: int) -> Array:
+    """Where a unit begins, (n,) bool; without `unit` all rows are one."""
+    if unit is None:
+        return jnp.arange(n_rows) == 0
+    return jnp.concatenate([jnp.ones(1, bool), unit[1:] != unit[:-1]])
+
+
 def sums(values: Array, unit: Array | None, n_units: int) -> Array:
     """Sums over the rows of each unit, (K, n) -> (K, U)."""
     if unit is None:

@@ -99,17 +99,13 @@ class MarkovChain:
         """A stationary chain has no first probabilities of its own: `DataError`."""
         for what, given in (("prior", prior), ("fixed", fixed)):
             if self.stationary and given and given.get("initial") is not None:
-                raise DataError(
-                    f"{what}={{'initial': ...}} contradicts initial_distribution='stationary': leave one out."
-                )
+                raise DataError(f"{what}={{'initial': ...}} contradicts a 'stationary' start: leave one out.")
 
     def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[MarkovData, Array]:
         """Rows' weights and where sequences begin; negative, NaN or infinite weights become 0 and a problem bit."""
         weight, problem = units.weights(data)
         dtype, n = data.y.dtype, data.y.shape[0]
-        first = jnp.arange(n) == 0
-        if data.unit is not None:
-            first = jnp.concatenate([jnp.ones(1, bool), data.unit[1:] != data.unit[:-1]])
+        first = units.begins(data.unit, n)
         shapes = ((n_components,), (n_components, n_components))
         given = [
             found and Dirichlet(jnp.broadcast_to(jnp.asarray(found.concentration, dtype), shape))
@@ -322,8 +318,7 @@ class MarkovChain:
     def sample(self, key: Array, params: MarkovParams, data: Data) -> Array:
         """The state of each row, (n,), drawn with user's parameters; without `unit` the rows are one sequence."""
         n = data.y.shape[0]
-        unit = jnp.zeros(n, jnp.int32) if data.unit is None else data.unit
-        first = jnp.concatenate([jnp.ones(1, bool), unit[1:] != unit[:-1]])
+        first = units.begins(data.unit, n)
         initial, transitions = self._normalised(params)
 
         def step(state: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
