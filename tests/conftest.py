@@ -3,6 +3,10 @@
 The 64-bit flag stays as jax ships it: emjax must give float64 whatever the flag says.
 """
 
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -20,6 +24,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 15_000  # Linux allows a process 65,530, and each compiled program takes some eighty
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> Iterator[None]:
+    """Compiled programs are let go between modules before the system refuses memory to the compiler, which aborts."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def test_a_first_fit_compiles_each_stage_once_and_nothing_else(tmp_path: Path) -
     assert len(list(folder.glob("*-cache"))) == kept
 
 
-def test_threads_wait_for_one_compile() -> None:
+def test_threads_wait_for_one_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads ask for the same program at once: it is called once on empty arguments, then once by each."""
     calls: Counter[int] = Counter()
     inside, go = threading.Event(), threading.Event()
@@ -89,6 +89,7 @@ def test_threads_wait_for_one_compile() -> None:
             assert go.wait(10)
         return count
 
+    monkeypatch.setattr(programs.Program, "_all", [])
     program = programs.Program(stage)
     threads = [threading.Thread(target=program, args=(np.int32(3),)) for _ in range(2)]
     for thread in threads:
@@ -101,6 +102,17 @@ def test_threads_wait_for_one_compile() -> None:
     assert calls == {0: 1, 3: 2}
     program(np.int32(5))
     assert calls == {0: 1, 3: 2, 5: 1}
+
+
+def test_old_programs_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the compiler aborts the process at some four hundred of them."""
+    monkeypatch.setattr(programs.Program, "_all", [])
+    monkeypatch.setattr(programs, "MOST", 2)
+    program = programs.Program(jax.jit(lambda x: x + 1.0))
+    for size in (2, 3, 4, 2):
+        np.testing.assert_array_equal(program(np.zeros(size, np.float32)), np.ones(size))
+        assert len(program._ready) <= 2
+        assert program.__wrapped__._cache_size() <= 2  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_few_sizes_of_lanes() -> None:

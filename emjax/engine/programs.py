@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from emjax.engine import devices
 
+MOST = 240  # programs kept: Linux lets a process map 65,530 regions, XLA takes some 160 a program, and then it aborts
 ARRAYS = (np.ndarray, np.generic, jax.Array)
 
 
@@ -23,7 +24,10 @@ class Program:
     That call compiles it and does nothing else, so that nobody waits for more than the compile.
     """
 
+    _all: ClassVar[list[Program]] = []
+
     def __init__(self, function: Any) -> None:
+        Program._all.append(self)
         self._function = function
         self._guard = threading.Lock()
         self._locks: dict[Any, threading.Lock] = {}
@@ -43,8 +47,18 @@ class Program:
             lock = self._locks.setdefault(signature, threading.Lock())
         with lock:
             if signature not in self._ready:
+                _make_room()
                 self._function(*jax.tree.map(_zeros, arguments))
                 self._ready.add(signature)
+
+
+def _make_room() -> None:
+    """Let all programs go where there are too many; what is running keeps its own."""
+    if sum(len(program._ready) for program in Program._all) < MOST:
+        return
+    for program in Program._all:
+        program._ready.clear()
+        program._function.clear_cache()
 
 
 def _signature(arguments: Any) -> Any:
