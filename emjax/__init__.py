@@ -77,6 +77,10 @@ from emjax.families.with_component import WithComponent as WithComponent
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.inference.information_criteria import ComponentChoice as ComponentChoice
+from emjax.inference.information_criteria import Criteria as Criteria
+from emjax.inference.information_criteria import choose_components as choose_components
+from emjax.inference.information_criteria import criteria as criteria
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
