@@ -74,6 +74,12 @@ from emjax.families.student_t_regression import StudentTRegressionParams as Stud
 from emjax.families.with_component import PointMass as PointMass
 from emjax.families.with_component import UniformNoise as UniformNoise
 from emjax.families.with_component import WithComponent as WithComponent
+from emjax.inference.alignment import align_by_distance as align_by_distance
+from emjax.inference.alignment import align_by_overlap as align_by_overlap
+from emjax.inference.alignment import distances as distances
+from emjax.inference.alignment import order_by as order_by
+from emjax.inference.alignment import overlaps as overlaps
+from emjax.inference.assignment import ambiguity as ambiguity
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
@@ -84,6 +90,7 @@ from emjax.inference.information_criteria import criteria as criteria
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
+from emjax.inference.relabelling import permute as permute
 from emjax.inference.wald import Intervals as Intervals
 from emjax.inference.wald import WaldTests as WaldTests
 from emjax.inference.wald import intervals as intervals

@@ -98,7 +98,7 @@ def _entropies(fits: Fit | Fits, valid: np.ndarray, threads: int | None) -> tupl
     found = np.full((2, len(valid)), np.nan)
     if hasattr(fits.model, "latent") and hasattr(fits.model, "log_prob"):
         for rows, values, _ in after.over(after.point(fits), _of_dataset, threads=threads):
-            found[:, rows] = values
+            found[:, rows] = values.T
     return tuple(np.where(valid, found, np.nan))
 
 
