@@ -24,6 +24,7 @@ from emjax.base.status import DataError as DataError
 from emjax.base.status import Flag as Flag
 from emjax.base.status import Problem as Problem
 from emjax.base.status import Status as Status
+from emjax.engine import summaries as _summaries
 from emjax.engine.compilation_cache import use_compilation_cache as use_compilation_cache
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
@@ -74,6 +75,7 @@ from emjax.families.student_t_regression import StudentTRegressionParams as Stud
 from emjax.families.with_component import PointMass as PointMass
 from emjax.families.with_component import UniformNoise as UniformNoise
 from emjax.families.with_component import WithComponent as WithComponent
+from emjax.inference import tables as _tables
 from emjax.inference.alignment import align_by_distance as align_by_distance
 from emjax.inference.alignment import align_by_overlap as align_by_overlap
 from emjax.inference.alignment import distances as distances
@@ -113,3 +115,5 @@ from emjax.models.plsa import PLSA as PLSA
 from emjax.models.plsa import PLSAParams as PLSAParams
 
 __version__ = "0.1.0"
+
+_summaries.estimates = _tables.lines
