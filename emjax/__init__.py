@@ -89,6 +89,7 @@ from emjax.inference.information_criteria import ComponentChoice as ComponentCho
 from emjax.inference.information_criteria import Criteria as Criteria
 from emjax.inference.information_criteria import choose_components as choose_components
 from emjax.inference.information_criteria import criteria as criteria
+from emjax.inference.newton_polish import polish as polish
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
