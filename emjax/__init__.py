@@ -89,6 +89,8 @@ from emjax.inference.information_criteria import ComponentChoice as ComponentCho
 from emjax.inference.information_criteria import Criteria as Criteria
 from emjax.inference.information_criteria import choose_components as choose_components
 from emjax.inference.information_criteria import criteria as criteria
+from emjax.inference.latent_class import LatentClassFit as LatentClassFit
+from emjax.inference.latent_class import latent_class_fit as latent_class_fit
 from emjax.inference.newton_polish import polish as polish
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
