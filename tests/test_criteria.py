@@ -27,7 +27,9 @@ def responsibilities(case: GaussianReference) -> np.ndarray:
 
 def at_reference(case: GaussianReference) -> emjax.Fit:
     start = emjax.MixtureParams(emjax.WeightsParams(case.weights), emjax.GaussianParams(case.means, case.covariances))
-    return emjax.fit(Mixture(Gaussian(case.covariance), case.K), Data(case.y), 0, start=start)  # type: ignore[arg-type]
+    return emjax.fit(
+        Mixture(Gaussian(case.covariance), case.K), Data(case.y), 0, start=start, stop=emjax.Stop(tol=1e-10)
+    )  # type: ignore[arg-type]
 
 
 def test_a_gaussian_mixture_has_the_reference_and_both_forms_of_icl(

@@ -1,13 +1,13 @@
-"""How well a latent class model fits: G^2 and Pearson's X^2 over response patterns, residuals of pairs of items, and how
-clearly the classes are told apart.
+"""How well a latent class model fits: G^2 and Pearson's X^2 over response patterns, residuals of pairs of items, and
+how clearly the classes are told apart.
 
 With O observed and E = n sum_k pi_k prod_j p_kj expected counts of a pattern,
 
     G^2 = 2 sum O log(O / E)        X^2 = sum (O - E)^2 / E over all patterns, those not observed included
 
 on (patterns that are possible) - 1 - m degrees of freedom. Where patterns are many and rows few neither is near a
-chi-square distribution, and its p-value is that of a parametric bootstrap: the share of samples drawn from the fit, each
-fitted in its turn, whose statistic is as large (Langeheine, Pannekoek & van de Pol 1996). Works on the host; `D`
+chi-square distribution, and its p-value is that of a parametric bootstrap: the share of samples drawn from the fit,
+each fitted in its turn, whose statistic is as large (Langeheine, Pannekoek & van de Pol 1996). Works on the host; `D`
 datasets, `J` items, `K` classes.
 """
 
