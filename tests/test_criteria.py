@@ -27,9 +27,8 @@ def responsibilities(case: GaussianReference) -> np.ndarray:
 
 def at_reference(case: GaussianReference) -> emjax.Fit:
     start = emjax.MixtureParams(emjax.WeightsParams(case.weights), emjax.GaussianParams(case.means, case.covariances))
-    return emjax.fit(
-        Mixture(Gaussian(case.covariance), case.K), Data(case.y), 0, start=start, stop=emjax.Stop(tol=1e-10)
-    )  # type: ignore[arg-type]
+    model = Mixture(Gaussian(case.covariance), case.K)  # type: ignore[arg-type]
+    return emjax.fit(model, Data(case.y), 0, start=start, stop=emjax.Stop(tol=1e-10))
 
 
 def test_a_gaussian_mixture_has_the_reference_and_both_forms_of_icl(

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from numpy.typing import ArrayLike, NDArray
 
 from emjax.base.status import DataError
@@ -67,13 +66,13 @@ def _maps(params: Any, order: NDArray[np.intp], model: Any) -> Iterator[_Map]:
     wrong = [np.shape(leaf) for leaf in jax.tree.leaves(params) if np.shape(leaf)[:1] != order.shape[:1]]
     if wrong or order.ndim != 2:
         raise DataError(f"a parameter has shape {wrong[:1]}; permutations (D, K) have shape {order.shape}")
-    one = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)[1:]), params)
-    back = ravel_pytree(one)[1]
+    one = jax.tree.map(lambda leaf: np.zeros((1, *np.shape(leaf)[1:])), params)
     size = sum(leaf.size for leaf in jax.tree.leaves(one))
 
     def image(values: NDArray[np.float64], permutation: NDArray[np.intp]) -> NDArray[np.float64]:
         with jax.enable_x64(True):  # a relabel that calls jax must not round to float32
-            moved = model.relabel(jax.tree.map(np.asarray, back(values)), permutation)
+            given = jax.tree.map(lambda leaf: leaf[0], _unflat(values[None], one))
+            moved = model.relabel(given, permutation)
             return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(moved)])
 
     kinds, which = np.unique(order, axis=0, return_inverse=True)
