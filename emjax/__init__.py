@@ -24,6 +24,7 @@ from emjax.base.status import DataError as DataError
 from emjax.base.status import Flag as Flag
 from emjax.base.status import Problem as Problem
 from emjax.base.status import Status as Status
+from emjax.engine import summaries as _summaries
 from emjax.engine.compilation_cache import use_compilation_cache as use_compilation_cache
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
@@ -74,12 +75,27 @@ from emjax.families.student_t_regression import StudentTRegressionParams as Stud
 from emjax.families.with_component import PointMass as PointMass
 from emjax.families.with_component import UniformNoise as UniformNoise
 from emjax.families.with_component import WithComponent as WithComponent
+from emjax.inference import tables as _tables
+from emjax.inference.alignment import align_by_distance as align_by_distance
+from emjax.inference.alignment import align_by_overlap as align_by_overlap
+from emjax.inference.alignment import distances as distances
+from emjax.inference.alignment import order_by as order_by
+from emjax.inference.alignment import overlaps as overlaps
+from emjax.inference.assignment import ambiguity as ambiguity
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.inference.information_criteria import ComponentChoice as ComponentChoice
+from emjax.inference.information_criteria import Criteria as Criteria
+from emjax.inference.information_criteria import choose_components as choose_components
+from emjax.inference.information_criteria import criteria as criteria
+from emjax.inference.latent_class import LatentClassFit as LatentClassFit
+from emjax.inference.latent_class import latent_class_fit as latent_class_fit
+from emjax.inference.newton_polish import polish as polish
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
+from emjax.inference.relabelling import permute as permute
 from emjax.inference.wald import Intervals as Intervals
 from emjax.inference.wald import WaldTests as WaldTests
 from emjax.inference.wald import intervals as intervals
@@ -102,3 +118,5 @@ from emjax.models.plsa import PLSA as PLSA
 from emjax.models.plsa import PLSAParams as PLSAParams
 
 __version__ = "0.1.0"
+
+_summaries.estimates = _tables.lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -119,11 +120,15 @@ class Fit(_Record):
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
         return _blank(found, seen, missing)
 
-    def summary(self) -> str:
-        """The fit in words: how it ended, its criteria, its parameters, what the restarts say."""
+    def summary(self, kind: str | None = "auto", level: float = 0.95) -> str:
+        """The fit in words: how it ended, its criteria, what the restarts say, its parameters with standard errors.
+
+        kind : of standard errors, as `standard_errors` takes it; None for none; "auto" for those of the observed
+        information where the model has at most 30 free parameters and derivatives. level : of the intervals.
+        """
         from emjax.engine import summaries
 
-        return summaries.of_fit(self)
+        return summaries.of_fit(self, kind, level)
 
     def save(self, path: Any) -> None:
         """Write the fit and its data to one file (numpy and json only); see `emjax.load`."""
@@ -192,6 +197,16 @@ class Fits(_Record):
         from emjax.engine import summaries
 
         return summaries.of_fits(self)
+
+    def to_frame(self, kind: str | None = "observed", level: float = 0.95, scale: str = "auto") -> Any:
+        """A long pandas table with a row a dataset and entry of its parameters: dataset, component (0 to K - 1, or
+        "all" where shared), parameter, estimate, se, lower, upper, status, reason (why there is no se).
+
+        kind : of standard errors, as `standard_errors` takes it; None for none. level, scale : as in `intervals`.
+        Errors: MissingExtraError without pandas.
+        """
+        # By its name when called: what is optional is a leaf that no room knows of.
+        return import_module("emjax.extras.long_table").to_frame(self, kind, level, scale)
 
     def save(self, path: Any) -> None:
         """Write the fits and their data to one file (numpy and json only); see `emjax.load`."""

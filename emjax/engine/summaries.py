@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,14 @@ from emjax.engine import choice, parameters
 
 MOST_ENTRIES = 40  # of a block that are printed line by line
 
+# Lines with standard errors, or none and why, from a fit, the kind of errors and the level of intervals. The package's
+# front sets it: they come from inference, which the engine may not know.
+estimates: Callable[[Any, str, float], tuple[list[str], str]] | None = None
 
-def of_fit(fit: Any) -> str:
-    """One fit, as a statistician expects it."""
+
+def of_fit(fit: Any, kind: str | None = "auto", level: float = 0.95) -> str:
+    """One fit, as a statistician expects it; kind None leaves standard errors out."""
+    shown, why = ([], "") if kind is None or estimates is None else estimates(fit, kind, level)
     flags = Flag(int(fit.flags))
     named = ", ".join(str(f.name) for f in Flag if f and f in flags) or "none"
     status = fit.restarts.status
@@ -39,7 +45,8 @@ def of_fit(fit: Any) -> str:
         f"{fit.certificate.predicted_gain:.1e} nats, smallest eigenvalue {fit.certificate.smallest_eigenvalue:.2e}",
         f"restarts          {reached}; chance that one more finds a new mode {fit.unseen:.2f}",
         *_settings(fit.settings),
-        *_parameters(fit.model, fit.params),
+        *([f"standard errors   {why}"] if why else []),
+        *(shown or _parameters(fit.model, fit.params)),
     ]
     return "\n".join(lines)
 

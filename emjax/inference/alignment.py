@@ -5,33 +5,27 @@ over many fits until the labels agree. A permutation here is read as numpy's `ta
 dataset `d` is the fitted component `permutations[d, k]`. Shapes: `D` datasets, `K` components, `c` coordinates.
 """
 
-from itertools import permutations as arrangements
-from typing import Any, TypeVar
+from __future__ import annotations
 
-import jax
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emjax.base import units
+from emjax.base.protocols import Model
+from emjax.base.records import Array
 from emjax.base.status import DataError
-
-Params = TypeVar("Params")
-
-# All K! arrangements are compared, so K is bounded: 6! = 720.
-_MAX_COMPONENTS = 6
-# Totals held at once (datasets x arrangements), so that memory does not grow with the number of datasets.
-_MAX_TOTALS = 1 << 22
+from emjax.engine import after
+from emjax.engine.results import Fits
+from emjax.inference.assignment import assign
 
 
-def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike = 1.0) -> NDArray[np.intp]:
-    """The labelling of every fit that lies nearest to given parameters.
+def distances(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """Squared distances (D, K, K) of every fitted component to every given one, coordinates divided by `scale`.
 
-    `estimates (D, K, c)` are the fitted components, `truth (K, c)` (or one per dataset, `(D, K, c)`) what they are to
-    be matched with, and `scale` the size of an error in each coordinate: anything that broadcasts against `truth`,
-    such as `(c,)`. The sum over components of the squared distance, coordinates divided by `scale`, is smallest over
-    all K! arrangements (an exact assignment); of equals the first in lexicographic order is taken.
-
-    Returns permutations (D, K). A fit with a value that is not finite keeps its own order. Errors: DataError for
-    shapes that disagree, a scale that is not positive, or K > 6.
+    Arguments and errors as `align_by_distance`. `ambiguity(distances(...))` says how clear the labelling is.
     """
     values, target = np.asarray(estimates, np.float64), np.asarray(truth, np.float64)
     if values.ndim != 3 or target.shape not in (values.shape, values.shape[1:]):
@@ -39,37 +33,87 @@ def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike =
             f"estimates has shape {values.shape} and truth {target.shape}; they must be (D, K, c) and (K, c) or "
             "(D, K, c)"
         )
-    n_components = values.shape[1]
-    if n_components > _MAX_COMPONENTS:
-        raise DataError(
-            f"alignment by distance compares all orders of at most {_MAX_COMPONENTS} components, and there are "
-            f"{n_components}; order the components by one of their values instead (order_by)"
-        )
     size = np.broadcast_to(np.asarray(scale, np.float64), target.shape)
     if not np.all(size > 0):
         raise DataError("scale has a value that is not positive; it is the size of an error in each coordinate")
-    finite = np.all(np.isfinite(values), axis=(1, 2))
-    # Set to one point, all its components tie, and the first order is its own.
-    clean = np.where(finite[:, None, None], values, 0.0)
-    orders = np.array(list(arrangements(range(n_components))), dtype=np.intp)
-    target, size = np.broadcast_to(target, values.shape), np.broadcast_to(size, values.shape)
-    best = np.zeros(len(values), np.intp)
-    block = max(1, _MAX_TOTALS // len(orders))
-    for i in range(0, len(values), block):
-        part = slice(i, i + block)
-        best[part] = np.argmin(_totals(clean[part], target[part], size[part], orders), axis=1)
-    return orders[best]
+    target, size = (np.broadcast_to(a, values.shape) for a in (target, size))
+    found = np.empty((*values.shape[:2], values.shape[1]))
+    for k in range(values.shape[1]):  # one column at a time: (D, K, c) is held, never (D, K, K, c)
+        found[:, :, k] = np.sum(((values - target[:, k, None]) / size[:, k, None]) ** 2, axis=2)
+    return found
 
 
-def _totals(
-    values: NDArray[np.float64], target: NDArray[np.float64], size: NDArray[np.float64], orders: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """The total squared distance (D, K!) of every order: fitted component `orders[., k]` stands for target `k`."""
-    totals = np.zeros((len(values), len(orders)))
-    for k in range(values.shape[1]):
-        squared = np.sum(((values - target[:, k, None]) / size[:, k, None]) ** 2, axis=2)
-        totals += squared[:, orders[:, k]]
-    return totals
+def align_by_distance(estimates: ArrayLike, truth: ArrayLike, scale: ArrayLike = 1.0) -> NDArray[np.intp]:
+    """The labelling of every fit that lies nearest to given parameters.
+
+    `estimates (D, K, c)` are the fitted components, `truth (K, c)` (or one per dataset, `(D, K, c)`) what they are to
+    be matched with, and `scale` the size of an error in each coordinate: anything that broadcasts against `truth`,
+    such as `(c,)`. The sum over components of the squared distance, coordinates divided by `scale`, is the smallest of
+    all (an exact assignment, for any K).
+
+    Returns permutations (D, K). A fit with a value that is not finite keeps its own order. Errors: DataError for
+    shapes that disagree, or a scale that is not positive.
+    """
+    return assign(distances(estimates, truth, scale))
+
+
+def overlaps(fits: Fits, labels: Any, threads: int | None = None) -> NDArray[np.float64]:
+    """What every fitted component has in every known class, (D, K, K): the weighted sums of the posterior
+    probabilities of the rows that belong to the class; of units of several rows each row counts.
+
+    labels : the known class of each row, 0 to K - 1, -1 where it is not known: (n,), shared by all datasets of one
+    size, (D, n), or a list of arrays, one for each dataset that was given to `fit_many`.
+
+    Errors: DataError for labels that are no such numbers, or models without components.
+    """
+    model = fits.model
+    if not (hasattr(model, "latent") and hasattr(model, "log_prob")):
+        raise DataError(f"{model!r} has no components with posterior probabilities to overlap with.")
+    n_components = int(model.n_components)  # type: ignore[attr-defined]
+    known = _labels(fits, labels, n_components)
+    found = np.full((len(fits), n_components, n_components), np.nan)
+    for rows, values, _ in after.over(after.point(fits), _overlap, known, threads=threads):
+        found[rows] = values
+    return found
+
+
+def align_by_overlap(fits: Fits, labels: Any, threads: int | None = None) -> NDArray[np.intp]:
+    """The labelling of every fit that overlaps most with known classes of the rows; see `overlaps` for `labels`.
+
+    Returns permutations (D, K), exact for any K; a dataset without a fit keeps its own order.
+    `ambiguity(-overlaps(fits, labels))` says how clear it is.
+    """
+    return assign(-overlaps(fits, labels, threads))
+
+
+def _labels(fits: Fits, labels: Any, n_components: int) -> NDArray[np.int32]:
+    """(D, n), short ones filled up with -1."""
+    if not isinstance(labels, np.ndarray) and len(labels) and np.ndim(labels[0]) == 1:
+        each = [np.asarray(own) for own in labels]
+        given = np.full((len(each), max(len(own) for own in each)), -1.0)
+        for room, own in zip(given, each):
+            room[: len(own)] = own
+    else:
+        given = np.asarray(labels)
+    if given.ndim == 1:
+        given = np.broadcast_to(given, (int(np.max(fits.positions)) + 1, len(given)))
+    if given.ndim != 2 or len(given) <= np.max(fits.positions):
+        raise DataError(f"labels has shape {given.shape}; give (n,), (D, n) or a list of arrays, one a dataset")
+    if not np.all((given == np.round(given)) & (given >= -1) & (given < n_components)):
+        raise DataError(f"labels must be 0 to {n_components - 1}, or -1 where a class is not known")
+    return given[fits.positions].astype(np.int32)
+
+
+def _overlap(model: Model, fitted: after.Fitted, labels: Array) -> Array:
+    prepared: Any = fitted.prepared
+    log_prob = model.log_prob(fitted.params, prepared)  # type: ignore[attr-defined]
+    resp = model.latent.probabilities(fitted.params.latent, log_prob, prepared.latent)  # type: ignore[attr-defined]
+    n_components, n = resp.shape
+    weight = units.of_rows(units.weights(fitted.data)[0], fitted.data.unit).astype(resp.dtype)
+    own = jnp.pad(labels, (0, max(0, n - labels.shape[0])), constant_values=-1)[:n]
+    classes = (own[None, :] == jnp.arange(n_components, dtype=own.dtype)[:, None]).astype(resp.dtype)
+    used = (weight > 0)[None, :]
+    return jnp.where(used, resp, 0.0) @ (classes * weight[None, :]).T
 
 
 def order_by(values: ArrayLike) -> NDArray[np.intp]:
@@ -81,39 +125,3 @@ def order_by(values: ArrayLike) -> NDArray[np.intp]:
     if keys.ndim != 2:
         raise DataError(f"values has shape {keys.shape}; it must be (D, K), one value per dataset and component")
     return np.argsort(keys, axis=1, kind="stable")
-
-
-def permute(params: Params, permutations: ArrayLike, model: Any = None) -> Params:
-    """Parameters with their components relabelled: the same pytree in NumPy, leading axis D.
-
-    `permutations` is `(D, K)` as the two functions above return it. With the `model` whose parameters they are, by its
-    own `relabel`, which knows what is shared between components, which arrays have two axes of components, and the
-    baseline of a gate. Without one every leaf must have the axes `(D, K, ...)`. Errors: DataError for a leaf with other
-    axes, so that nothing is left half relabelled.
-    """
-    order = np.asarray(permutations)
-    if model is not None:
-        return _relabelled(params, order, model)
-
-    def relabel(leaf: ArrayLike) -> NDArray:
-        array = np.asarray(leaf)
-        if array.shape[:2] != order.shape:
-            raise DataError(f"a parameter has shape {array.shape}; its first two axes must be (D, K) = {order.shape}")
-        index = order.reshape(order.shape + (1,) * (array.ndim - 2))
-        return np.take_along_axis(array, index, axis=1)
-
-    return jax.tree.map(relabel, params)
-
-
-def _relabelled(params: Params, order: NDArray[np.intp], model: Any) -> Params:
-    """Dataset by dataset, those in their own order untouched."""
-    moved = jax.tree.map(lambda leaf: np.array(leaf), params)
-    wrong = [leaf.shape for leaf in jax.tree.leaves(moved) if leaf.shape[:1] != order.shape[:1]]
-    if wrong or order.ndim != 2:
-        raise DataError(f"a parameter has shape {wrong[:1]}; permutations (D, K) have shape {order.shape}")
-    with jax.enable_x64(True):  # a relabel that calls jax must not round to float32
-        for d in np.flatnonzero(np.any(order != np.arange(order.shape[1]), axis=1)):
-            one = model.relabel(jax.tree.map(lambda leaf: leaf[d], moved), order[d])  # noqa: B023
-            for leaf, value in zip(jax.tree.leaves(moved), jax.tree.leaves(one), strict=True):
-                leaf[d] = np.asarray(value)
-    return moved
