@@ -74,9 +74,15 @@ from emjax.families.student_t_regression import StudentTRegressionParams as Stud
 from emjax.families.with_component import PointMass as PointMass
 from emjax.families.with_component import UniformNoise as UniformNoise
 from emjax.families.with_component import WithComponent as WithComponent
+from emjax.inference.bootstrap import Bootstrap as Bootstrap
+from emjax.inference.bootstrap import BootstrapIntervals as BootstrapIntervals
+from emjax.inference.bootstrap import Missing as Missing
+from emjax.inference.bootstrap import bootstrap as bootstrap
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors
+from emjax.inference.likelihood_ratio import LikelihoodRatioTest as LikelihoodRatioTest
+from emjax.inference.likelihood_ratio import likelihood_ratio_test as likelihood_ratio_test
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
-from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -18,13 +17,14 @@ import numpy as np
 from emjax.base.records import Params
 from emjax.base.settings import Race
 from emjax.base.status import DataError, Status
-from emjax.engine import after, choice, fitting, keys, parameters
+from emjax.engine import after, choice, fitting, keys
 from emjax.engine.results import Fit, Fits
-from emjax.inference import alignment, influence, information, resampling
+from emjax.inference import influence, information, percentiles, resampling
+from emjax.inference.labels import Labels
 
 INTERVALS = ("percentile", "basic", "bca")
+OF_FITS = ("stop", "degeneracy", "prior", "fixed", "precision", "polish", "acceleration")
 CONSTANT = 1e-12  # a parameter that varies by no more than this share of itself does not vary
-_NORMAL = NormalDist()
 
 
 class Missing(IntEnum):
@@ -40,7 +40,7 @@ class Missing(IntEnum):
 
 @dataclass(frozen=True)
 class BootstrapIntervals:
-    """Confidence limits and `Missing` codes, records like the parameters'. level : of confidence. kind : of interval."""
+    """Confidence limits and `Missing` codes, records like the parameters'. level : of confidence. kind : of them."""
 
     lower: Params
     upper: Params
@@ -90,7 +90,9 @@ class Bootstrap:
             raise DataError(f"kind={kind!r}: use one of {', '.join(INTERVALS)}.")
         level = self.level if level is None else check_level(level)
         single = isinstance(self.fits, Fit)
-        lifted = jax.tree.map(lambda a: np.asarray(a)[None], (self.params, self.status, self.reason)) if single else None
+        lifted = (
+            jax.tree.map(lambda a: np.asarray(a)[None], (self.params, self.status, self.reason)) if single else None
+        )
         params, status, given = lifted or (self.params, self.status, self.reason)
         at = after.point(self.fits)
         reason, estimate = flatten(given, 1), flatten(at.params, 1)
@@ -98,17 +100,17 @@ class Bootstrap:
         tails = np.broadcast_to(np.array([0.5 - 0.5 * level, 0.5 + 0.5 * level])[:, None, None], (2, *estimate.shape))
         if kind == "bca":
             with np.errstate(all="ignore"):
-                tails = _bca(values, estimate, influence.acceleration(self.fits), tails)
+                tails = percentiles.corrected(values, estimate, influence.acceleration(self.fits), tails)
             reason = np.where((reason == 0) & np.any(np.isnan(tails), axis=0), Missing.NO_ACCELERATION, reason)
-        lower, upper = (order_statistics(values, tail) for tail in tails)
+        lower, upper = (percentiles.order_statistics(values, tail) for tail in tails)
         if kind == "basic":
             lower, upper = 2.0 * estimate - upper, 2.0 * estimate - lower
         lost = np.isnan(lower) | np.isnan(upper)
         reason = np.where((reason == 0) & lost, Missing.TOO_FEW, reason)
         limits = [np.where(reason == Missing.NONE, limit, np.nan) for limit in (lower, upper)]
         found = [information.unflatten(a, at.params) for a in (*limits, reason)]
-        found = jax.tree.map(lambda a: a[0], found) if single else found
-        return BootstrapIntervals(*found, level, kind)
+        lower, upper, reason = jax.tree.map(lambda a: a[0], found) if single else found
+        return BootstrapIntervals(lower, upper, reason, level, kind)
 
 
 def bootstrap(
@@ -142,19 +144,15 @@ def bootstrap(
         fitting.check_whole(name, value, smallest)
     resampling.check(fits.model, kind)
     at, root = after.point(fits), keys.root_key(key)
-    lost = _lost(at, np.atleast_1d(np.asarray(fits.status)), kind, check_level(level))
+    level = check_level(level)
+    lost = _lost(at, np.atleast_1d(np.asarray(fits.status)), kind)
     ids = [fits.ids] if isinstance(fits, Fit) else list(fits.ids)
-    settings = fits.settings
     refit = Refit(
         root,
         restarts,
         race,
-        dict(
-            stop=settings.stop, degeneracy=settings.degeneracy, prior=settings.prior, fixed=settings.fixed,
-            precision=settings.precision, polish=settings.polish, acceleration=settings.acceleration,
-            certificate=certificate, threads=threads,
-        ),  # fmt: skip
-    )  # fmt: skip
+        {name: getattr(fits.settings, name) for name in OF_FITS} | {"certificate": certificate, "threads": threads},
+    )
     labels = Labels.of(fits, at, threads)
     shape = (len(at.positions), replicates)
     params = jax.tree.map(lambda a: np.full((*shape, *np.shape(a)[1:]), np.nan), at.params)
@@ -168,10 +166,11 @@ def bootstrap(
             room[where] = values
         log_likelihood[where], status[where] = scalars
     se, reason = _standard_errors(flatten(params, 2), choice.eligible(status), lost)
-    records = params, log_likelihood, status, *(information.unflatten(a, at.params) for a in (se, reason))
-    if isinstance(fits, Fit):
-        records = jax.tree.map(lambda a: a[0], records)
-    return Bootstrap(fits, kind, *records, level)
+    records = [params, log_likelihood, status, *(information.unflatten(a, at.params) for a in (se, reason))]
+    params, log_likelihood, status, se, reason = (
+        jax.tree.map(lambda a: a[0], records) if isinstance(fits, Fit) else records
+    )
+    return Bootstrap(fits, kind, params, log_likelihood, status, se, reason, level)
 
 
 def check_level(level: Any) -> float:
@@ -181,7 +180,7 @@ def check_level(level: Any) -> float:
     return float(level)
 
 
-def _lost(at: after.Point, status: np.ndarray, kind: str, level: float) -> np.ndarray:
+def _lost(at: after.Point, status: np.ndarray, kind: str) -> np.ndarray:
     """`Missing` codes of the datasets, (D,). Errors: `DataError` where the first of them shows it."""
     lost = np.where(choice.eligible(status), Missing.NONE, Missing.NO_FIT)
     for row in np.flatnonzero(lost == Missing.NONE):
@@ -219,7 +218,9 @@ class Refit:
             raise KeyboardInterrupt
         params, log_likelihood, status = found.params, found.log_likelihood, found.status
         if len(fits) == 2:
-            value = [np.where(choice.eligible(f.status), np.nan_to_num(f.objective, nan=-np.inf), -np.inf) for f in fits]
+            value = [
+                np.where(choice.eligible(f.status), np.nan_to_num(f.objective, nan=-np.inf), -np.inf) for f in fits
+            ]
             other = value[1] > value[0]
 
             def better(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -228,60 +229,6 @@ class Refit:
             pairs = ((f.params, f.log_likelihood, f.status) for f in fits)
             params, log_likelihood, status = jax.tree.map(better, *pairs)
         return params, log_likelihood, status
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Puts the components of replicates in the order of their fit's: values (D, E, c) of the E exchangeable
-    components, and their standard errors as the scale. None of a model without labels to exchange."""
-
-    model: Any
-    target: np.ndarray | None
-    scale: np.ndarray | None
-
-    @staticmethod
-    def of(fits: Fit | Fits, at: after.Point, threads: int | None) -> Labels:
-        """Labels to which `fixed=` gives a meaning stay. Errors: `DataError` for more components than can be compared."""
-        target = _by_component(at.model, at.params)
-        if target is None or target.shape[1] < 2 or at.fixed:
-            return Labels(at.model, None, None)
-        alignment.align_by_distance(target[:1], target[:1])
-        errors = information.standard_errors(fits, threads=threads).se
-        errors = jax.tree.map(lambda a: np.asarray(a)[None], errors) if isinstance(fits, Fit) else errors
-        scale = _by_component(at.model, errors)
-        assert scale is not None
-        known = np.isfinite(scale) & (scale > 0)
-        count = np.sum(known, axis=1, keepdims=True)
-        mean = np.sum(np.where(known, scale, 0.0), axis=1, keepdims=True) / np.maximum(count, 1)
-        spread = np.std(target, axis=1, keepdims=True)  # where no component has a standard error
-        mean = np.where(count > 0, mean, np.where(spread > 0, spread, 1.0))
-        return Labels(at.model, target, np.where(known, scale, np.where(np.isfinite(mean), mean, 1.0)))
-
-    def aligned(self, params: Params, rows: np.ndarray) -> Params:
-        """Replicates (S, ...) of the fits at `rows`."""
-        if self.target is None or self.scale is None:
-            return params
-        values = _by_component(self.model, params)
-        assert values is not None
-        order = alignment.align_by_distance(values, self.target[rows], self.scale[rows])
-        rest = np.arange(order.shape[1], self.model.n_components)
-        order = np.concatenate([order, np.broadcast_to(rest, (len(order), len(rest)))], axis=1)
-        return alignment.permute(params, order, self.model)
-
-
-def _by_component(model: Any, params: Params) -> np.ndarray | None:
-    """What each exchangeable component has of its own, (D, E, c); None of a model without components."""
-    if not hasattr(model, "n_components") or not hasattr(model, "relabel"):
-        return None
-    exchangeable = model.n_components - getattr(getattr(model, "family", None), "extra", 0)
-    # What moves otherwise than along one axis: both axes of transitions, the baseline of a gate.
-    other = ("transitions", "gating")
-    found = [
-        block.values[:, :exchangeable].reshape(len(block.values), exchangeable, -1)
-        for block in parameters.blocks(model, params, 1)
-        if block.of_components and block.name.rpartition(".")[2] not in other
-    ]
-    return np.concatenate(found, axis=2) if found else None
 
 
 def flatten(params: Params, leading: int) -> np.ndarray:
@@ -301,38 +248,3 @@ def _standard_errors(values: np.ndarray, valid: np.ndarray, lost: np.ndarray) ->
     reason = np.where(count < 2, int(Missing.TOO_FEW), reason)
     reason = np.where(lost[:, None] != Missing.NONE, lost[:, None], reason)
     return np.where(reason == Missing.NONE, se, np.nan), reason
-
-
-def order_statistics(values: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """Of each column of values (D, B, L), NaN left out, the order statistic (B + 1) p at p = `tail` (D, L).
-
-    Between two of them interpolated on the scale of normal quantiles (Davison & Hinkley 1997, equation 5.8); NaN beyond
-    the first and the last.
-    """
-    ordered = np.sort(values, axis=1)
-    count = np.sum(~np.isnan(values), axis=1)
-    rank = (count + 1) * tail
-    whole = np.where(np.isfinite(rank), np.round(rank), 0.0)
-    rank = np.where(np.abs(rank - whole) < 1e-9, whole, rank)
-    inside = (rank >= 1) & (rank <= count)
-    low = np.where(inside, np.floor(np.where(inside, rank, 1.0)), 1.0).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(count, 1))
-    below, above = (np.take_along_axis(ordered, (k - 1)[:, None, :], axis=1)[:, 0] for k in (low, high))
-    ends = [_quantile(np.clip(k / (count + 1), 1e-12, 1 - 1e-12)) for k in (low, high)]
-    middle = _quantile(np.clip(np.where(inside, tail, 0.5), 1e-12, 1 - 1e-12))
-    between = inside & (rank > low)
-    share = np.where(between, (middle - ends[0]) / np.where(between, ends[1] - ends[0], 1.0), 0.0)
-    return np.where(inside, below + share * np.where(between, above - below, 0.0), np.nan)
-
-
-def _bca(values: np.ndarray, estimate: np.ndarray, constant: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """Tail probabilities (2, D, L) after the corrections of Efron (1987); NaN where one of them is not known."""
-    known = ~np.isnan(values)
-    lower = np.where(known, (values < estimate[:, None]) + 0.5 * (values == estimate[:, None]), 0.0)
-    share = np.sum(lower, axis=1) / np.maximum(np.sum(known, axis=1), 1)
-    bias = np.where((share > 0) & (share < 1), _quantile(np.clip(share, 1e-12, 1 - 1e-12)), np.nan)
-    z = bias + _quantile(tails)
-    return np.vectorize(_NORMAL.cdf, otypes=[np.float64])(bias + z / (1.0 - constant * z))
-
-
-_quantile = np.vectorize(_NORMAL.inv_cdf, otypes=[np.float64])

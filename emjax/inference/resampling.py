@@ -77,7 +77,11 @@ def expanded(data: Data) -> Data:
     members = np.split(np.arange(n), np.searchsorted(unit, np.arange(1, len(weight))))
     taken = [members[u] for u in np.repeat(np.arange(len(weight)), weight.astype(np.int64))]
     order = np.concatenate(taken)
-    fields = {name: None if value is None else value[order] for name, value in data._asdict().items() if name in datasets.ROW_FIELDS}
+    fields = {
+        name: None if value is None else value[order]
+        for name, value in data._asdict().items()
+        if name in datasets.ROW_FIELDS
+    }
     if data.unit is not None:
         fields["unit"] = np.repeat(np.arange(len(taken)), [len(part) for part in taken]).astype(np.int32)
     return Data(**fields, weight=np.ones(len(taken), np.bool_))
@@ -147,7 +151,7 @@ def _drawn(
 
 def _joined(singles: list[Data], drawn: list[np.ndarray], field: str) -> Any:
     """Bootstrap datasets, dataset by dataset: one stack where all have the same shapes, else a list."""
-    shapes = {tuple(np.shape(value) for value in single) for single in singles}
+    shapes = {tuple(None if value is None else value.shape for value in single) for single in singles}
     if len(shapes) > 1:
         pairs = zip(singles, drawn, strict=True)
         return [single._replace(**{field: value}) for single, values in pairs for value in values]
