@@ -92,6 +92,15 @@ from emjax.inference.information_criteria import criteria as criteria
 from emjax.inference.latent_class import LatentClassFit as LatentClassFit
 from emjax.inference.latent_class import latent_class_fit as latent_class_fit
 from emjax.inference.newton_polish import polish as polish
+from emjax.inference.bootstrap import Bootstrap as Bootstrap
+from emjax.inference.bootstrap import BootstrapIntervals as BootstrapIntervals
+from emjax.inference.bootstrap import Missing as Missing
+from emjax.inference.bootstrap import bootstrap as bootstrap
+from emjax.inference.information import Reason as Reason
+from emjax.inference.information import StandardErrors as StandardErrors
+from emjax.inference.information import standard_errors as standard_errors
+from emjax.inference.likelihood_ratio import LikelihoodRatioTest as LikelihoodRatioTest
+from emjax.inference.likelihood_ratio import likelihood_ratio_test as likelihood_ratio_test
 from emjax.inference.perplexity import Perplexity as Perplexity
 from emjax.inference.perplexity import fold_in as fold_in
 from emjax.inference.perplexity import held_out_perplexity as held_out_perplexity
