@@ -50,7 +50,7 @@ class Labels:
         order = alignment.align_by_distance(values, self.target[rows], self.scale[rows])
         rest = np.arange(order.shape[1], self.model.n_components)
         order = np.concatenate([order, np.broadcast_to(rest, (len(order), len(rest)))], axis=1)
-        return alignment.permute(params, order, self.model)
+        return relabelling.permute(params, order, self.model)
 
 
 def _by_component(model: Any, params: Params) -> np.ndarray | None:
