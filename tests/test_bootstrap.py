@@ -11,7 +11,7 @@ import pytest
 import emjax
 from emjax import Data, DataError, Gaussian, Mixture, Status
 from emjax.engine import after
-from emjax.inference import alignment, influence, labels, percentiles, resampling
+from emjax.inference import alignment, relabelling, influence, labels, percentiles, resampling
 from emjax.inference.bootstrap import Missing
 
 B = 19
@@ -162,7 +162,7 @@ def test_parametric_standard_error_of_a_mean() -> None:
 
 def test_replicates_have_the_labels_of_the_fit(fits: emjax.Fits) -> None:
     at = after.point(fits[0])
-    swapped = alignment.permute(at.params, np.array([[1, 0]]), at.model)
+    swapped = relabelling.permute(at.params, np.array([[1, 0]]), at.model)
     back = labels.Labels.of(fits[0], at, 1).aligned(swapped, np.array([0]))
     np.testing.assert_array_equal(back.family.means, at.params.family.means)
     np.testing.assert_array_equal(back.latent.weights, at.params.latent.weights)

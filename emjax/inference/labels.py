@@ -11,7 +11,7 @@ import numpy as np
 from emjax.base.records import Params
 from emjax.engine import after, parameters
 from emjax.engine.results import Fit, Fits
-from emjax.inference import alignment, information
+from emjax.inference import alignment, information, relabelling
 
 
 @dataclass(frozen=True)
