@@ -11,7 +11,7 @@ import pytest
 import emjax
 from emjax import Data, DataError, Gaussian, Mixture, Status
 from emjax.engine import after
-from emjax.inference import alignment, relabelling, influence, labels, percentiles, resampling
+from emjax.inference import influence, labels, percentiles, relabelling, resampling
 from emjax.inference.bootstrap import Missing
 
 B = 19
