@@ -133,10 +133,10 @@ class Slope(emjax.Model):
     """A user's own model of one number u: objective and map are given; y[0] is the start, other rows nothing."""
 
     def __init__(self, objective: Callable[[Any], Any], step: Callable[[Any], Any]) -> None:
-        self.objective, self.step = objective, step
+        self.value, self.step = objective, step
 
     def expect(self, params: Step, prepared: Data) -> Expectation:
-        return Expectation(self.objective(params.at), jnp.zeros(()))
+        return Expectation(self.value(params.at), jnp.zeros(()))
 
     def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
         return Step(self.step(params.at))

@@ -15,6 +15,8 @@ from emjax.extras.frames import build_groups
 from emjax.extras.named_families import FAMILIES, Known
 from tests.commands import one_sentence, rows_of, run
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 N = 90
 
 

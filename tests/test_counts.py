@@ -35,6 +35,8 @@ from tests.battery import CLOSE, SAME, close
 from tests.rows.common import mixture
 from tests.test_special_cases import one_step
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 RNG = np.random.default_rng(3)
 N = 40
 X = np.column_stack([RNG.uniform(0.0, 10.0, N), RNG.normal(5.0, 3.0, N)])

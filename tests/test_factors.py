@@ -16,6 +16,8 @@ from emjax.base import factors
 from tests.lanes import in_float64
 from tests.references import factor_cases
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 CASES = {case.name: case for case in factor_cases()}
 ATTITUDE = CASES["fa_attitude-q2"].y
 FLOOR = 1e-6

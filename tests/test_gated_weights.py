@@ -161,7 +161,7 @@ def explained(z: np.ndarray, unit: Any = None) -> str:
     """What `fit` would say of the problem that preparing the data finds; nothing is compiled for it."""
     single = datasets.one(MODEL, overlapping()._replace(z=z, unit=unit))
     _, problem = MODEL.prepare(jax.tree.map(jnp.asarray, single))
-    return diagnosis.explain(single, Problem(int(problem)))
+    return diagnosis.explain(MODEL, single, Problem(int(problem)))
 
 
 def test_bad_input() -> None:

@@ -16,6 +16,8 @@ from tests import lanes
 from tests.battery import CLOSE, SAME, close
 from tests.oracle import gaussian_missing as oracle
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 NAN = np.nan
 ONE = Mixture(MissingGaussian(), 1)
 # Draper & Smith's cement data with the cells that Rubin made missing, as in Little & Rubin's book and as `missvals` in

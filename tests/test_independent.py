@@ -10,6 +10,8 @@ import pytest
 import emjax
 from emjax import Categorical, Data, DataError, Gaussian, Independent, LinearRegression, Mixture, Status
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 RNG = np.random.default_rng(5)
 N = 96
 LABELS = RNG.integers(0, 2, N)

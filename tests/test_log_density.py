@@ -14,6 +14,8 @@ from emjax import Data, DataError, Mixture, Status, from_log_density
 from tests.references import gaussian_cases
 from tests.rows import log_density as weibull_rows
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 REFERENCE = next(case for case in gaussian_cases() if case.name == "gmm_faithful_waiting-K2-V")
 COAL = np.loadtxt(Path(__file__).parent / "references" / "pos_coal_intervals.csv", delimiter=",", skiprows=1)
 STOP = emjax.Stop(tol=1e-8)

@@ -181,7 +181,7 @@ def test_weight_two_is_the_document_twice(model: PLSA) -> None:
 
 def test_round_trips(model: PLSA) -> None:
     for name, point in stretches(model)[-1].items():  # zeros are here
-        close(point.inside_again, point.inside, SAME, f"{name}: from_free(to_free(params))")
+        close(point.there_and_back, point.user_again, SAME, f"{name}: from_free(to_free(params))")
         close(point.user_again, leaf_rows(point.params, 0), SAME, f"{name}: to_user(from_user(params))")
 
 

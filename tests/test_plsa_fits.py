@@ -12,6 +12,8 @@ from emjax import PLSA, Data, DataError, Flag, PLSAParams, Problem, Race, Status
 from emjax.inference.perplexity import split_tokens
 from tests.oracle.plsa import PLSAProblem
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 MODEL, TERMS, SEED, RESTARTS = PLSA(2), 5, 7, 4
 SIZES = (6, 8, 11, 7)  # documents: two shapes
 

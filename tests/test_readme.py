@@ -4,6 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
 
@@ -11,6 +13,7 @@ def _blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.M | re.S)
 
 
+@pytest.mark.slow
 def test_python_blocks_run(capsys):
     blocks = _blocks("python")
     assert len(blocks) >= 5

@@ -11,6 +11,8 @@ import emjax
 from emjax import Data, DataError, Gaussian, HiddenMarkov, Status
 from tests.battery import CLOSE, close
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 MODEL = HiddenMarkov(Gaussian("tied"), 2)
 N, SEED, RESTARTS = 40, 9, 4
 

@@ -11,6 +11,8 @@ from emjax import Data, Gaussian, LinearRegression, Mixture, Status
 from tests.oracle import linear_regression
 from tests.oracle.problem import gaussian_problem, regression_problem
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 UNITS = 40
 MODELS = {"gaussian": Mixture(Gaussian("V"), 2), "regression": Mixture(LinearRegression(), 2)}
 

@@ -17,8 +17,12 @@ def _others(n: int, baseline: Array) -> Array:
 
 
 def to_free(rows: Array, baseline: Array) -> Array:
-    """Log-ratios (R, C - 1) of probabilities (R, C) against the entry `baseline` of each row."""
-    logs = jnp.log(jnp.maximum(rows, jnp.finfo(rows.dtype).tiny))
+    """Log-ratios (R, C - 1) of probabilities (R, C) against the entry `baseline` of each row.
+
+    A 0 stands for a number so small that it changes no sum, and that the product of two of them is still a number.
+    """
+    least = float(jnp.finfo(rows.dtype).tiny) ** 0.25
+    logs = jnp.log(jnp.maximum(rows, jnp.asarray(least, rows.dtype)))
     return logs[:, _others(rows.shape[1], baseline)] - logs[:, baseline][:, None]
 
 

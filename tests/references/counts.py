@@ -33,7 +33,7 @@ class CountReference(NamedTuple):
 
 def count_cases() -> list[CountReference]:
     """Every reference mixture of counts, sorted by case, in the order of its file."""
-    return [_count(case, fit) for case in _cases("glm_*.json") for fit in case["fits"]]
+    return [_count(case, fit) for case in _cases("glm_*.json") if "concomitant" not in case for fit in case["fits"]]
 
 
 def _column(case: dict[str, Any], field: str) -> np.ndarray | None:

@@ -96,6 +96,6 @@ CASES: tuple[Case, ...] = (
     factor_case("factor-analysis", 19, p=5, q=2),
     factor_case("factor-analysis-one-factor", 12, p=4, q=1, grouped=True, slow=True),
     factor_case("probabilistic-pca", 15, p=5, q=2, noise="isotropic", slow=True),
-    analyser_case("factor-analysers", 25),
+    analyser_case("factor-analysers", 25, slow=True),
     analyser_case("factor-analysers-common", 21, "common", slow=True),
 )

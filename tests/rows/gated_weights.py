@@ -112,7 +112,7 @@ def gated_regression(name: str, n_free: int, **case: Any) -> Case:
 
 CASES: tuple[Case, ...] = (
     gated_gaussian("gated-gaussian", 6),
-    gated_gaussian("gated-gaussian-grouped", 6, grouped=True),
+    gated_gaussian("gated-gaussian-grouped", 6, grouped=True, slow=True),
     gated_gaussian("gated-gaussian-grouped-frequencies", 6, grouped=True, frequency=True, slow=True),
     gated_gaussian("gated-gaussian-fixed-gating", 4, held=True, slow=True),
     gated_regression("gated-regression-three", 15, slow=True),

@@ -20,10 +20,8 @@ FULL = [
 QUICK = {  # not left to the slow tests
     "gaussian-full",
     "gaussian-tied",
-    "gaussian-three-dimensions",
     "gaussian-line",
     "gaussian-uneven-dirichlet",
-    "gaussian-grouped",
     "gaussian-fixed-means",
 }
 

@@ -143,7 +143,7 @@ def hidden_case(
 
 CASES: tuple[Case, ...] = (
     hidden_case("hidden-markov", 7, missing=True, slow=False),
-    hidden_case("hidden-markov-stationary", 6, initial="stationary", slow=False),
+    hidden_case("hidden-markov-stationary", 6, initial="stationary"),
     hidden_case("hidden-markov-map", 7, concentrations={"initial": 2.0, "transitions": 1.5}),
     hidden_case("hidden-markov-stationary-map", 6, initial="stationary", concentrations={"transitions": 1.5}),
     hidden_case("hidden-markov-fixed-transitions", 5, fixed=("transitions",)),

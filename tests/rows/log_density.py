@@ -79,7 +79,7 @@ def weibull_case(name: str, *, grouped: bool = False, frequency: bool = False, s
 
 
 CASES: tuple[Case, ...] = (
-    weibull_case("log-density-weibull", slow=False),
+    weibull_case("log-density-weibull"),
     weibull_case("log-density-grouped", grouped=True),
     weibull_case("log-density-frequencies", frequency=True),
 )
