@@ -10,14 +10,16 @@ import pytest
 import emjax
 from emjax import Data, DataError, Mixture, MixtureParams, Status, Stop, WeightsParams
 from emjax.inference import newton_polish
-from tests.references.counts import CountReference, count_cases
+from tests.references import _cases
+from tests.references.counts import CountReference, _count
 
 MODEL = Mixture(emjax.Poisson(), 2)
 
 
 @cache
 def london() -> CountReference:
-    return next(case for case in count_cases() if case.name == "glm_london_deaths-K2")
+    (case,) = _cases("glm_london_deaths.json")
+    return next(_count(case, fit) for fit in case["fits"] if fit["K"] == 2)
 
 
 def start(rates: list[list[float]]) -> MixtureParams:
