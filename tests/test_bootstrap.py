@@ -14,6 +14,8 @@ from emjax.engine import after
 from emjax.inference import influence, labels, percentiles, relabelling, resampling
 from emjax.inference.bootstrap import Missing
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 B = 19
 
 

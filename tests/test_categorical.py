@@ -12,6 +12,8 @@ import emjax
 from emjax import Categorical, CategoricalParams, Data, DataError, Flag, Mixture, MixtureParams, Status, WeightsParams
 from emjax.base import numerics
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 RNG = np.random.default_rng(3)
 N = 96
 LABELS = RNG.integers(0, 2, N)

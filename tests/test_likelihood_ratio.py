@@ -10,6 +10,8 @@ from emjax import Data, DataError, Gaussian, Mixture
 from emjax.inference import likelihood_ratio
 from emjax.inference.likelihood_ratio import LikelihoodRatioTest
 
+pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+
 MODEL = Mixture(Gaussian("E"), 1)
 
 

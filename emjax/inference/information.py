@@ -193,19 +193,19 @@ class _Meat:
         scores = jax.lax.map(
             lambda v: jax.jvp(lambda f: model.terms(at(f), prepared).log_likelihood, (free,), (v,))[1], identity
         )
-        scores = jnp.where(weight > 0, scores, 0.0)  # (m, T)
+        scores = jnp.where((weight > 0)[None, :], scores, 0.0)  # (m, T)
         size = weight.shape[0]
         if self.kind == "cluster":
             cluster = terms.cluster
             if extra is not None:
                 cluster = jnp.pad(extra, (0, max(0, size - extra.shape[0])), mode="edge")[cluster]
-            scores = jax.ops.segment_sum((scores * self._root(weight)).T, cluster, size).T
+            scores = jax.ops.segment_sum((scores * self._root(weight)[None, :]).T, cluster, size).T
             return scores @ scores.T
-        scores = scores * self._root(weight)
+        scores = scores * self._root(weight)[None, :]
         meat = scores @ scores.T
         for lag in range(1, self.lags + 1):
             together = (terms.cluster[lag:] == terms.cluster[:-lag]).astype(free.dtype)
-            cross = (scores[:, lag:] * together) @ scores[:, :-lag].T
+            cross = (scores[:, lag:] * together[None, :]) @ scores[:, :-lag].T
             meat = meat + (1.0 - lag / (self.lags + 1.0)) * (cross + cross.T)
         return meat
 
