@@ -82,10 +82,10 @@ from emjax.inference.alignment import distances as distances
 from emjax.inference.alignment import order_by as order_by
 from emjax.inference.alignment import overlaps as overlaps
 from emjax.inference.assignment import ambiguity as ambiguity
-from emjax.inference.bootstrap import Bootstrap as Bootstrap
-from emjax.inference.bootstrap import BootstrapIntervals as BootstrapIntervals
-from emjax.inference.bootstrap import Missing as Missing
-from emjax.inference.bootstrap import bootstrap as bootstrap
+from emjax.inference.bootstrapping import Bootstrap as Bootstrap
+from emjax.inference.bootstrapping import BootstrapIntervals as BootstrapIntervals
+from emjax.inference.bootstrapping import Missing as Missing
+from emjax.inference.bootstrapping import bootstrap as bootstrap
 from emjax.inference.information import Reason as Reason
 from emjax.inference.information import StandardErrors as StandardErrors
 from emjax.inference.information import standard_errors as standard_errors

@@ -168,7 +168,8 @@ def test_overlap_with_known_classes_finds_the_labels() -> None:
     assert align_by_overlap(fits, 1 - known).tolist() == [[1, 0], [0, 1], [0, 1]]
     shares = overlaps(fits, [known] * 3)
     resp = fits[0].predict().responsibilities
-    np.testing.assert_allclose(shares[0], [resp[known == c].sum(axis=0) for c in (0, 1)] @ np.eye(2), rtol=1e-9)
+    by_class = [resp[known == c].sum(axis=0) for c in (0, 1)]
+    np.testing.assert_allclose(shares[0], np.stack(by_class, axis=1), rtol=1e-9)  # components x classes
     np.testing.assert_allclose(overlaps(fits, np.where(np.arange(60) < 30, known, -1))[1].sum(), 30.0)
     assert np.all(ambiguity(-shares)[:2] < 0.1) and np.isnan(shares[2]).all()
     with pytest.raises(DataError, match="labels must be 0 to 1"):

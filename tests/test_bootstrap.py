@@ -12,7 +12,7 @@ import emjax
 from emjax import Data, DataError, Gaussian, Mixture, Status
 from emjax.engine import after
 from emjax.inference import influence, labels, percentiles, relabelling, resampling
-from emjax.inference.bootstrap import Missing
+from emjax.inference.bootstrapping import Missing
 
 pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
 

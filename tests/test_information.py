@@ -66,6 +66,7 @@ def test_hasselblads_deaths(kind: str) -> None:
     np.testing.assert_array_equal(found.reason.family.rates, Reason.FREE)
 
 
+@pytest.mark.slow
 def test_frequency_weights_are_rows_and_sampling_weights_are_not() -> None:
     assert DEATHS.weight is not None
     fit, rows = deaths(), Data(np.repeat(DEATHS.y, DEATHS.weight.astype(int)))

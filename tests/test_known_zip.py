@@ -19,11 +19,10 @@ STOP = Stop(tol=1e-11)
 LOG_LIKELIHOOD = 1e-6  # nats
 PARAMETERS = 1e-4  # of a standard error: a remaining gain of 1e-11 nats is 4e-6 of one
 RESTARTS = 8
-QUICK = {"candy_expanded_nb"}
 
 
 def cases() -> list[Any]:
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+    return [pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 
 
 def columns(fit: dict[str, Any], names: list[str]) -> np.ndarray:

@@ -111,7 +111,7 @@ def independent_case(
 WISHART = (np.array([1003.0, -17.0]), 0.5, 6.0, np.array([[3.0, 0.0], [0.0, 2.0]]))
 
 CASES: tuple[Case, ...] = (
-    independent_case("independent-mixed", slow=False),
+    independent_case("independent-mixed"),
     independent_case("independent-map", prior=(WISHART, 2.0, 2.0)),
     independent_case("independent-frequencies", frequency=True, holes=0.0),
 )
