@@ -102,7 +102,8 @@ def gaussian_chain(data: emjax.Data, start: Any) -> tuple[Any, float]:
         model.means_, model.covars_ = at.family.means, at.family.covariances[:, :, 0]
         latent = _chain(model, at, y)
         variances = model.covars_[:, :, :1] if model.covars_.ndim == 3 else model.covars_[:, :, None]
-        return emjax.MixtureParams(latent, emjax.GaussianParams(model.means_, variances))
+        sound = np.all(np.isfinite(variances)) and np.all(variances > 0) and np.all(np.isfinite(latent.transitions))
+        return emjax.MixtureParams(latent, emjax.GaussianParams(model.means_, variances)) if sound else at
 
     return _loop(data, start, one)
 
