@@ -59,11 +59,10 @@ def check_params(params: Any, place: str = "") -> None:
 def check_identified(p: int, n_factors: int, isotropic: bool) -> None:
     """On the host: `DataError` where a covariance matrix of p variables does not identify so many factors."""
     degrees = p - n_factors - 1 if isotropic else ((p - n_factors) ** 2 - p - n_factors) / 2
-    if p <= n_factors or degrees < 0:
-        raise DataError(
-            f"{n_factors} factors of {p} variables are not identified ({degrees:g} degrees of freedom are left): use "
-            "fewer factors."
-        )
+    if p > n_factors and degrees >= 0:
+        return
+    left = f" ({degrees:g} degrees of freedom are left)" if degrees < 0 else ""
+    raise DataError(f"{n_factors} factors of {p} variables are not identified{left}: use fewer factors.")
 
 
 # --- density --------------------------------------------------------------------------------------------------------
