@@ -12,7 +12,7 @@ import emjax
 from emjax import Categorical, CategoricalParams, Data, DataError, Flag, Mixture, MixtureParams, Status, WeightsParams
 from emjax.base import numerics
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 RNG = np.random.default_rng(3)
 N = 96
@@ -93,7 +93,7 @@ def test_missing_cells_are_nan_or_unobserved() -> None:
     np.testing.assert_allclose(nothing[0], with_nan.params.latent.weights, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_parameters_than_cells_is_reported_and_fails_nothing() -> None:
     """Two binary items have three free cells, two classes five parameters."""
     fit = emjax.fit(Mixture(Categorical(2), 2), Data(BINARY[:, :2]), 1, restarts=4)
@@ -113,7 +113,7 @@ def test_a_level_that_was_never_seen_is_at_the_edge() -> None:
     assert np.isfinite(fit.certificate.predicted_gain)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_classes_of_few_rows_are_suspect_and_degenerate_only_on_request() -> None:
     fit = emjax.fit(MODEL, Data(BINARY[:20]), 1, restarts=4)
     assert fit.status == Status.CONVERGED and fit.flags & Flag.SUSPECT

@@ -15,7 +15,7 @@ from emjax.extras.frames import build_groups
 from emjax.extras.named_families import FAMILIES, Known
 from tests.commands import one_sentence, rows_of, run
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 N = 90
 
@@ -119,7 +119,7 @@ FORMULAS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", named_families.available())
 def test_every_family_of_this_version_fits_and_gives_a_table(path: Path, name: str) -> None:
     trials = ["--trials", "trials"] if name == "binomial" else []
@@ -235,7 +235,7 @@ def test_rows_of_a_unit_are_brought_together() -> None:
     assert np.asarray(data.weight).tolist() == [2.0, 3.0, 1.0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_gate_that_cannot_be_fitted_names_its_column(tmp_path: Path) -> None:
     table().assign(z=1.0).to_csv(tmp_path / "data.csv", index=False)
     out = tmp_path / "fits.csv"

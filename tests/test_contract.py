@@ -7,8 +7,13 @@ from tests.cases import CASES
 from tests.lanes import Case
 
 
+def mark(case: Case) -> pytest.MarkDecorator:
+    """The first models' variants are slow, those of the others long."""
+    return pytest.mark.slow if case.name.startswith(("regression-", "gaussian-")) else pytest.mark.long
+
+
 def marked(case: Case) -> object:
-    return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else [])
+    return pytest.param(case, id=case.name, marks=[mark(case)] if case.slow else [])
 
 
 @pytest.mark.parametrize("case", [marked(case) for case in CASES])

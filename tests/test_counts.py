@@ -35,7 +35,7 @@ from tests.battery import CLOSE, SAME, close
 from tests.rows.common import mixture
 from tests.test_special_cases import one_step
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 RNG = np.random.default_rng(3)
 N = 40
@@ -138,7 +138,7 @@ def test_separation_ends_finite_and_flagged(quasi: bool) -> None:
     assert found.log_likelihood == pytest.approx(best, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_events_at_all_end_at_the_edge() -> None:
     for family in (Poisson(), PoissonRegression()):
         found = fit(family, Data(np.zeros(N)))
@@ -148,7 +148,7 @@ def test_no_events_at_all_end_at_the_edge() -> None:
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found.params))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ordinary_fits_are_not_at_the_edge() -> None:
     for family, data in ((Poisson(), Data(Y)), (PoissonRegression(), Data(Y)), (Binomial(), Data(WON, trials=TRIALS))):
         assert not fit(family, data).flags & Flag.BOUNDARY
@@ -163,7 +163,7 @@ def test_zero_inflation_is_a_rate_of_zero() -> None:
     assert found.n_free == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_probabilities_of_zero_and_one() -> None:
     y = np.array([0.0] * 10 + [8.0] * 12)
     found = fit(Binomial(), Data(y, trials=np.full(22, 8.0)), 2, restarts=8)
@@ -270,7 +270,7 @@ ON_THE_HOST = ("covariates", "trials of a Poisson", "offset of a binomial", "z",
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK + ON_THE_HOST else pytest.param(n, marks=pytest.mark.slow) for n in BAD]
+    "name", [n if n in QUICK + ON_THE_HOST else pytest.param(n, marks=pytest.mark.long) for n in BAD]
 )
 def test_bad_data(name: str) -> None:
     family, fields, words = BAD[name]

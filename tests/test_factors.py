@@ -16,7 +16,7 @@ from emjax.base import factors
 from tests.lanes import in_float64
 from tests.references import factor_cases
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 CASES = {case.name: case for case in factor_cases()}
 ATTITUDE = CASES["fa_attitude-q2"].y
@@ -67,7 +67,7 @@ def best_of_row(scatter: np.ndarray, loadings: np.ndarray, uniquenesses: np.ndar
     return -min(optimize.minimize(loss, x, bounds=bounds, method="L-BFGS-B", tol=1e-14).fun for x in starts)
 
 
-slow = [pytest.param(name, marks=pytest.mark.slow) for name in ("fa_attitude-q2", "fa_attitude-q3")]
+slow = [pytest.param(name, marks=pytest.mark.long) for name in ("fa_attitude-q2", "fa_attitude-q3")]
 
 
 @pytest.mark.parametrize("name", ["fa_iris-q1", *slow])
@@ -130,7 +130,7 @@ def test_a_heywood_case_is_left_again_where_the_likelihood_wants_it_and_else_is_
     assert fit.certificate.predicted_gain < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_acceleration_and_single_precision_end_there_too() -> None:
     for name in ("fa_iris-q1", "fa_ability-q2"):
         case = CASES[name]
@@ -146,7 +146,7 @@ def test_acceleration_and_single_precision_end_there_too() -> None:
 # --- mixtures -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_mixture_of_one_is_factor_analysis() -> None:
     y = drawn()
     alone = emjax.fit(FactorAnalysis(2), Data(y), 1, restarts=4)
@@ -158,7 +158,7 @@ def test_a_mixture_of_one_is_factor_analysis() -> None:
         np.testing.assert_allclose(mixed.params.family.loadings[0], alone.params.loadings, atol=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_mixture_finds_its_components_and_calls_a_collapse_degenerate() -> None:
     rng = np.random.default_rng(5)
     y = np.concatenate([drawn(150, 4, 0), drawn(150, 4, 1) + 6.0])
@@ -280,7 +280,7 @@ def test_problems_of_a_dataset() -> None:
     assert problem_of(emjax.ProbabilisticPCA(2), copied) == Problem.NONE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fewer_rows_than_variables_fit_and_are_suspect_and_bad_datasets_harm_no_other(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     wide = rng.normal(size=(9, 1)) @ rng.normal(size=(1, 12)) + 0.5 * rng.normal(size=(9, 12))
@@ -301,7 +301,7 @@ def test_fewer_rows_than_variables_fit_and_are_suspect_and_bad_datasets_harm_no_
     assert "loadings" in again.summary() and "CONVERGED" in fits.summary()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_information_is_not_singular_whatever_the_order_of_the_variables() -> None:
     # The first two variables measure one factor alone: loadings lower triangular there would not be identified.
     rng = np.random.default_rng(4)

@@ -88,7 +88,7 @@ def test_with_known_components_the_gate_is_a_logistic_regression() -> None:
     np.testing.assert_allclose(np.mean(prior[:, 0]), np.mean(first), atol=1e-6)  # the intercept's score is 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_column_of_z_weights_are_constant() -> None:
     data = overlapping()
     gated = emjax.fit(MODEL, data._replace(z=np.zeros((N, 0))), 0, **TIGHT)
@@ -205,7 +205,7 @@ def test_a_bad_dataset_harms_no_other() -> None:
     assert alone.objective == fits.objective[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_of_weight_zero_may_hold_anything_and_rows_without_y_change_nothing() -> None:
     data = overlapping()
     z, weight = np.array(data.z), np.ones(N)
@@ -218,7 +218,7 @@ def test_rows_of_weight_zero_may_hold_anything_and_rows_without_y_change_nothing
         assert found.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_units_have_one_gate_and_share_their_labels() -> None:
     data = overlapping(1.0)
     unit = np.repeat(np.arange(N // 4), 4)

@@ -16,7 +16,7 @@ from tests import lanes
 from tests.battery import CLOSE, SAME, close
 from tests.oracle import gaussian_missing as oracle
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 NAN = np.nan
 ONE = Mixture(MissingGaussian(), 1)
@@ -136,7 +136,7 @@ def test_any_pattern_direct_maximisation_finds_no_more() -> None:
     np.testing.assert_allclose(unpack(best.x).means, found.params.family.means, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_published_estimates_of_the_cement_data() -> None:
     """Twenty parameters from 13 rows: every row twice, which leaves the estimates as they are."""
     data = Data(CEMENT, weight=np.full(13, 2.0))
@@ -157,7 +157,7 @@ def test_rows_without_any_cell_add_nothing_and_are_predicted() -> None:
     np.testing.assert_allclose(responsibilities, np.ones((63, 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_missing_cells_by_either_name() -> None:
     """NaN in y, `observed` by cell, `observed` by row."""
     y = monotone_rows()
@@ -204,7 +204,7 @@ def test_bad_data_are_invalid_in_a_batch() -> None:
     assert np.all((found.status == emjax.Status.INVALID_DATA) == (found.problems > 0))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mixtures_with_missing_cells_find_the_groups_and_predict_them() -> None:
     rng = np.random.default_rng(5)
     of = rng.integers(0, 2, 120)

@@ -18,7 +18,7 @@ from tests.oracle.hidden_markov import HiddenMarkovProblem, stationary
 from tests.rows.common import WEIGHTS, mixture
 from tests.rows.hidden_markov import CASES
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 BY_NAME = {case.name: case for case in CASES}
 CASE = BY_NAME["hidden-markov"]

@@ -10,7 +10,7 @@ import pytest
 import emjax
 from emjax import Categorical, Data, DataError, Gaussian, Independent, LinearRegression, Mixture, Status
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 RNG = np.random.default_rng(5)
 N = 96
@@ -48,7 +48,7 @@ PAIRS = {
 QUICK = "two items are one family of items"
 
 
-@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PAIRS])
+@pytest.mark.parametrize("name", [n if n == QUICK else pytest.param(n, marks=pytest.mark.long) for n in PAIRS])
 def test_special_cases(name: str) -> None:
     family, plain, y = PAIRS[name]
     one, other = (emjax.fit(Mixture(f, 2), Data(y), 1, restarts=4) for f in (family, plain))

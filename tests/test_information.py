@@ -28,7 +28,7 @@ def at_reference(ref: RegressionReference | GaussianReference) -> emjax.Fit:
 
 def cases() -> list[Any]:
     found = [*references.regression_cases(), *references.gaussian_cases()]
-    return [pytest.param(r, id=r.name, marks=() if r.name in QUICK else pytest.mark.slow) for r in found if r.K > 1]
+    return [pytest.param(r, id=r.name, marks=() if r.name in QUICK else pytest.mark.long) for r in found if r.K > 1]
 
 
 @pytest.mark.parametrize("ref", cases())
@@ -66,7 +66,7 @@ def test_hasselblads_deaths(kind: str) -> None:
     np.testing.assert_array_equal(found.reason.family.rates, Reason.FREE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_frequency_weights_are_rows_and_sampling_weights_are_not() -> None:
     assert DEATHS.weight is not None
     fit, rows = deaths(), Data(np.repeat(DEATHS.y, DEATHS.weight.astype(int)))

@@ -23,7 +23,7 @@ def model_of(case: LatentClassReference) -> emjax.Mixture:
 
 
 def marked() -> list:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CASES]
 
 
 @pytest.mark.parametrize("name", marked())
@@ -42,7 +42,7 @@ def test_default_starts_reach_the_reference(name: str) -> None:
     assert bool(fit.flags & emjax.Flag.BOUNDARY) == (name != "lca_lsat6-K2")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_racing_restarts_reach_it_too(name: str) -> None:
     case = CASES[name]

@@ -13,7 +13,7 @@ CASES = {case.name: case for case in factor_cases()}
 QUICK = {"fa_iris-q1"}  # a Heywood case
 LOG_LIKELIHOOD = 1e-6  # nats
 STOP = emjax.Stop(tol=1e-12)
-names = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+names = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CASES]
 
 
 def correlations(case: FactorReference, params: emjax.FactorAnalysisParams) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def test_parameters_are_the_references(name: str) -> None:
     np.testing.assert_allclose(fit.params.mean, case.y.mean(axis=0), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_with_its_floor_the_fit_is_factanals(name: str) -> None:
     case = CASES[name]
@@ -53,7 +53,7 @@ def test_with_its_floor_the_fit_is_factanals(name: str) -> None:
     np.testing.assert_allclose(correlations(case, fit.params)[1], case.bounded_uniquenesses, atol=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_likelihood_is_scikit_learns() -> None:
     case = CASES["fa_ability-q2"]
     rival = Rival(2, tol=1e-12, max_iter=20_000, svd_method="lapack").fit(case.y)
@@ -61,7 +61,7 @@ def test_the_likelihood_is_scikit_learns() -> None:
     assert fit.log_likelihood == pytest.approx(len(case.y) * rival.score(case.y), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_isotropic_noise_is_probabilistic_principal_components() -> None:
     y = CASES["fa_iris-q1"].y
     n, p, q = *y.shape, 2
@@ -84,7 +84,7 @@ def _divisor(n: int, p: int) -> float:
     return 0.25 * p / n
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_factor_of_three_variables_in_closed_form() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=(200, 1)) * [2.0, 1.0, -1.5] + rng.normal(size=(200, 3)) + [10.0, -5.0, 100.0]

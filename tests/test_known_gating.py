@@ -45,7 +45,7 @@ def test_two_components() -> None:
     np.testing.assert_allclose(gating, wanted["gating"], rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_components_of_which_a_species_has_only_two() -> None:
     """The maximum lies at infinity: the likelihood is reached, coefficients are finite, and the fit says BOUNDARY."""
     wanted, found = reference(3), fit(3, stop=Stop(tol=1e-11), restarts=40)
@@ -56,7 +56,7 @@ def test_three_components_of_which_a_species_has_only_two() -> None:
     np.testing.assert_allclose(ordered(found)[0], np.ravel(wanted["coefficients"]), rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_race_reaches_the_same_mode() -> None:
     for n_components in (2, 3):
         raced = fit(n_components, restarts=40, race=Race())

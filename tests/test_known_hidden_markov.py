@@ -43,7 +43,7 @@ def fitted(case: str, n_states: int, initial: Any, **settings: Any) -> emjax.Fit
 
 
 @pytest.mark.parametrize(
-    "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in REFERENCES]
+    "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.long) for name in REFERENCES]
 )
 def test_random_starts_end_at_the_reference(name: tuple[str, int, str]) -> None:
     reference, fit = REFERENCES[name], fitted(*name)
@@ -72,7 +72,7 @@ def same_parameters(case: str, params: Any, reference: dict[str, Any]) -> None:
     np.testing.assert_allclose(params.latent.initial[order], reference["initial"], rtol=0.0, atol=PARAMETERS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_count_ratio_alone_ends_short() -> None:
     """What a stationary start would lose if it did not enter the M-step: 0.030 nats on the earthquakes."""
     free = fitted("hmm_earthquakes", 2, "free")

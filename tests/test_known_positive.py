@@ -27,7 +27,7 @@ QUICK = {"pos_faithful_eruptions-K2-gamma", "pos_coal_intervals-K1-exponential",
 
 
 def marked(names: Any) -> list[Any]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 def family(fit: dict[str, Any]) -> tuple[Any, Any]:
@@ -66,14 +66,14 @@ def test_reference(name: str) -> None:
     check(name, run(name, restarts=RESTARTS if CASES[name][1]["K"] > 1 else 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_narrow_mode_is_a_maximum() -> None:
     _, fit = CASES[ONLY_FROM_ITSELF]
     start = MixtureParams(emjax.WeightsParams(np.array(fit["weights"])), family(fit)[1])
     check(ONLY_FROM_ITSELF, run(ONLY_FROM_ITSELF, start=start))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_default_starts_find_another_mode() -> None:
     found = run(ONLY_FROM_ITSELF, restarts=RESTARTS)
     assert found.status == Status.CONVERGED

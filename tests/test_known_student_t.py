@@ -29,7 +29,7 @@ def data_of(case: dict[str, Any]) -> Data:
 
 
 def marked(names: Any) -> list[Any]:
-    return [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 def compare(case: dict[str, Any], fit: emjax.Fit, means: np.ndarray, scales: np.ndarray) -> None:
@@ -58,7 +58,7 @@ def test_random_starts_reach_the_reference(name: str) -> None:
     compare(case, exact, exact.params.family.means, exact.params.family.scales)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, case in FITS.items() if len(case["columns"]) == 1])
 def test_regressions_without_covariates_reach_it_too(name: str) -> None:
     case = FITS[name]

@@ -22,7 +22,7 @@ RESTARTS = 8
 
 
 def cases() -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+    return [pytest.param(name, marks=pytest.mark.long) for name in CASES]
 
 
 def columns(fit: dict[str, Any], names: list[str]) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_reference(name: str) -> None:
         assert abs(family.sizes[0] / fit["size"] - 1.0) < PARAMETERS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_covariates_are_the_intercept_alone() -> None:
     fit = CASES["candy_expanded_nb"]
     y = columns(fit, [fit["response"]])[:, 0]

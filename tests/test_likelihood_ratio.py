@@ -10,7 +10,7 @@ from emjax import Data, DataError, Gaussian, Mixture
 from emjax.inference import likelihood_ratio
 from emjax.inference.likelihood_ratio import LikelihoodRatioTest
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 MODEL = Mixture(Gaussian("E"), 1)
 
@@ -107,7 +107,7 @@ def test_bad_input(data: Data) -> None:
             emjax.likelihood_ratio_test(given, key=0, **arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "model",
     [

@@ -14,7 +14,7 @@ from emjax import Data, DataError, Mixture, Status, from_log_density
 from tests.references import gaussian_cases
 from tests.rows import log_density as weibull_rows
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 REFERENCE = next(case for case in gaussian_cases() if case.name == "gmm_faithful_waiting-K2-V")
 COAL = np.loadtxt(Path(__file__).parent / "references" / "pos_coal_intervals.csv", delimiter=",", skiprows=1)
@@ -53,7 +53,7 @@ def line_start(data: Data) -> Any:
 NORMAL = from_log_density(normal, normal_start)
 
 
-@pytest.mark.parametrize("unit", [1.0, pytest.param(1e3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("unit", [1.0, pytest.param(1e3, marks=pytest.mark.long)])
 def test_a_gaussian_by_its_log_density_reaches_the_reference(unit: float) -> None:
     y = REFERENCE.y[:, 0]
     fit = emjax.fit(Mixture(NORMAL, 2), Data(unit * y), 1, restarts=8, stop=STOP)
@@ -66,7 +66,7 @@ def test_a_gaussian_by_its_log_density_reaches_the_reference(unit: float) -> Non
     assert np.all(np.abs(fit.restarts.objective - fit.objective) < 1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("k", "log_likelihood"), [(1, -1203.65016343753), (2, -1191.2017199326), (3, -1190.51279606477)]
 )
@@ -77,7 +77,7 @@ def test_exponentials_by_their_log_density_reach_the_reference(k: int, log_likel
     assert fit.log_likelihood == pytest.approx(log_likelihood, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_regression_by_its_log_density_is_linear_regression() -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(150, 2))
@@ -149,7 +149,7 @@ def test_bad_input() -> None:
     refused(partial(fit, Mixture(NORMAL, 2), data=Data(bad)), "row 3 of y")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_component_of_fewer_rows_than_parameters_is_degenerate() -> None:
     """The likelihood of Gaussians with scales of their own is unbounded: one of them at a single row."""
     y = np.r_[np.linspace(-1.0, 1.0, 30), 50.0]

@@ -12,7 +12,7 @@ from emjax import PLSA, Data, DataError, Flag, PLSAParams, Problem, Race, Status
 from emjax.inference.perplexity import split_tokens
 from tests.oracle.plsa import PLSAProblem
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 MODEL, TERMS, SEED, RESTARTS = PLSA(2), 5, 7, 4
 SIZES = (6, 8, 11, 7)  # documents: two shapes
@@ -91,7 +91,7 @@ def test_a_term_that_never_occurs_and_a_document_that_says_nothing() -> None:
     assert more.log_likelihood == pytest.approx(found.log_likelihood, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ways_to_the_same_optimum() -> None:
     """The default, float32 finished in float64, SQUAREM, a race; the certificate on request."""
     settings: list[dict[str, Any]] = [
@@ -129,7 +129,7 @@ def test_shared_terms_are_held_in_every_corpus() -> None:
     assert found.log_likelihood[1] == pytest.approx(fit().log_likelihood, abs=2e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_topics_may_be_held_instead_of_terms() -> None:
     topics = fit().params.topics_of_documents
     other = emjax.fit(MODEL, CORPORA[1], SEED, restarts=1, fixed={"topics_of_documents": topics})

@@ -28,7 +28,7 @@ from emjax.base import special
 from emjax.families.gamma import GammaStatistics
 from tests import lanes
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -11,7 +11,7 @@ import emjax
 from emjax import Data, DataError, Gaussian, HiddenMarkov, Status
 from tests.battery import CLOSE, close
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 MODEL = HiddenMarkov(Gaussian("tied"), 2)
 N, SEED, RESTARTS = 40, 9, 4
@@ -56,7 +56,7 @@ def generate(key: Any) -> Data:
     return Data(jax.random.normal(draw, (N,)) + 4.0 * state)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_streams() -> None:
     (fits,) = emjax.fit_stream(MODEL, generate, 3, SEED, chunk=3, restarts=RESTARTS)
     one = fits[2]

@@ -17,7 +17,7 @@ from tests.battery import CLOSE, SAME, close
 from tests.cases import CASES
 from tests.test_special_cases import case_data, one_step
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 BY_NAME = {case.name: case for case in CASES}
 SEED = 5

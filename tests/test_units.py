@@ -11,7 +11,7 @@ from emjax import Data, Gaussian, LinearRegression, Mixture, Status
 from tests.oracle import linear_regression
 from tests.oracle.problem import gaussian_problem, regression_problem
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 UNITS = 40
 MODELS = {"gaussian": Mixture(Gaussian("V"), 2), "regression": Mixture(LinearRegression(), 2)}
@@ -85,7 +85,7 @@ def test_every_start_gives_whole_units_to_components(strategy: str) -> None:
     assert np.any(chosen & reached), strategy
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_unit_of_weight_two_is_that_unit_twice_and_one_of_weight_zero_is_none(name: str) -> None:
     data, _ = ragged(name, 0)

@@ -31,7 +31,7 @@ from emjax import (
 from tests import lanes
 from tests.oracle import gaussian, mixture, with_component
 
-pytestmark = pytest.mark.slow  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
 NOISY = Mixture(WithComponent(Gaussian(), UniformNoise()), 3)
 INFLATED = Mixture(WithComponent(NegativeBinomial(), PointMass()), 3)
