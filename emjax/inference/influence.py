@@ -67,6 +67,6 @@ class Skewness:
         of_units = jnp.where(jnp.isfinite(of_units), of_units, 0.0)
         several = jnp.sum(of_units > 0) > 1
         influence, weight = jnp.where(several, together, influence), jnp.where(several, of_units, weight)
-        spread = jnp.sum(weight * influence**2, axis=1)
-        skew = jnp.sum(weight * influence**3, axis=1)
+        spread = jnp.sum(weight[None, :] * influence**2, axis=1)
+        skew = jnp.sum(weight[None, :] * influence**3, axis=1)
         return jnp.where(spread > 0, skew / (6.0 * jnp.where(spread > 0, spread, 1.0) ** 1.5), jnp.nan)
