@@ -43,6 +43,11 @@ class Binomial(OneParameter):
 
     blocks: ClassVar[Any] = BinomialParams
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The trials."""
+        return ("trials",)
+
     def check(self, data: Data) -> None:
         """y must be one column; covariates and offsets have no place here."""
         self._refuse(data, "x", "offset", "z")

@@ -38,6 +38,11 @@ class BinomialRegression(CanonicalRegression):
     _density = staticmethod(counts.binomial_log_prob)
     _moments = staticmethod(counts.binomial_moments)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates, offset and trials."""
+        return ("x", "offset", "trials")
+
     @staticmethod
     def _draw(key: Array, eta: Array, data: Data) -> Array:
         trials = jnp.ones_like(eta) if data.trials is None else jnp.asarray(data.trials, eta.dtype)

@@ -79,6 +79,11 @@ class NegativeBinomialRegression(FamilyDefaults):
         """Both steps are Newton's."""
         return False
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates and offset."""
+        return ("x", "offset")
+
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
         overdispersion.check("NegativeBinomialRegression", data, covariates=True)

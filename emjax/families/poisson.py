@@ -45,6 +45,11 @@ class Poisson(OneParameter):
 
     blocks: ClassVar[Any] = PoissonParams
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The offset, as log exposure."""
+        return ("offset",)
+
     def check(self, data: Data) -> None:
         """y must be one column; covariates and trials have no place here."""
         self._refuse(data, "x", "trials", "z")

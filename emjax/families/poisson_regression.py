@@ -39,6 +39,11 @@ class PoissonRegression(CanonicalRegression):
     _density = staticmethod(counts.poisson_log_prob)
     _moments = staticmethod(counts.poisson_moments)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates and offset."""
+        return ("x", "offset")
+
     def check(self, data: Data) -> None:
         """As of all such regressions; no trials."""
         if data.trials is not None:

@@ -100,6 +100,11 @@ class StudentTRegression(FamilyDefaults):
         """With given degrees the step is exact EM's; a Newton step on free ones may overshoot."""
         return not isinstance(self.degrees, str)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Covariates and offset."""
+        return ("x", "offset")
+
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
         for name in ("trials", "z"):

@@ -144,6 +144,11 @@ class WithComponent(FamilyDefaults):
         """One more than the inner family has."""
         return self.family.extra + 1
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """As the inner family."""
+        return self.family.uses
+
     def check(self, data: Data) -> None:
         """What either part refuses."""
         self.family.check(data)
