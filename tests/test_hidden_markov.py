@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+import emjax
 from emjax import Data, Gaussian, GaussianParams, HiddenMarkov, MarkovParams, Mixture, MixtureParams
 from emjax.base import coordinates, recursions
 from emjax.latent import transition_step
-from tests import lanes, poisson
+from tests import lanes
 from tests.battery import CLOSE, SAME, close
 from tests.oracle.hidden_markov import HiddenMarkovProblem, stationary
 from tests.rows.common import WEIGHTS, mixture
@@ -185,7 +186,7 @@ def test_coordinates_where_the_baseline_is_zero() -> None:
 TWO = MixtureParams(
     MarkovParams(np.array([0.7, 0.3]), MOVE), GaussianParams(np.array([[0.0], [3.0]]), np.ones((2, 1, 1)))
 )
-COUNTS = MixtureParams(TWO.latent, poisson.PoissonParams(np.array([2.0, 9.0])))
+COUNTS = MixtureParams(TWO.latent, emjax.PoissonParams(np.array([2.0, 9.0])))
 
 
 @lanes.in_float64
@@ -221,7 +222,7 @@ def test_predictions() -> None:
 
 def test_pseudo_residuals_of_counts() -> None:
     y = np.array([0.0, 3, 12, 9, 1, 0, 2, 7, 60])
-    found = predict(HiddenMarkov(poisson.Poisson(), 2), Data(y), COUNTS)
+    found = predict(HiddenMarkov(emjax.Poisson(), 2), Data(y), COUNTS)
     rates = COUNTS.family.rates
     less = np.sum(found.predicted * stats.poisson.cdf(y[:, None] - 1, rates), axis=1)
     more = np.sum(found.predicted * stats.poisson.sf(y[:, None], rates), axis=1)
@@ -229,6 +230,8 @@ def test_pseudo_residuals_of_counts() -> None:
     low = np.where(less < 0.5, stats.norm.ppf(less), stats.norm.isf(at_least))
     close(found.pseudo_residual_bounds[y > 0, 0], low[y > 0], CLOSE, "less")
     close(found.pseudo_residual_bounds[:, 1], stats.norm.isf(more), CLOSE, "more")
+    middle = 0.5 * (more + at_least)  # the share of what lies above the middle of the interval
+    close(found.pseudo_residuals, stats.norm.isf(middle), CLOSE, "middle")
     assert found.pseudo_residual_bounds[0, 0] == -np.inf
     assert np.all(np.diff(found.pseudo_residual_bounds, axis=1) > 0)
     assert found.pseudo_residuals[8] > 8.0 and np.isfinite(found.pseudo_residuals[8])  # far out in the upper tail

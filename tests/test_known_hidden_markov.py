@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import emjax
-from tests import poisson
 
 FOLDER = Path(__file__).parent / "references"
 LOG_LIKELIHOOD = 1e-6  # nats
@@ -33,7 +32,7 @@ def response(case: str) -> np.ndarray:
 
 
 def family(case: str) -> Any:
-    return emjax.Gaussian() if case == "hmm_faithful_waiting" else poisson.family()
+    return emjax.Gaussian() if case == "hmm_faithful_waiting" else emjax.Poisson()
 
 
 def fitted(case: str, n_states: int, initial: Any, **settings: Any) -> emjax.Fit:
@@ -76,7 +75,7 @@ def same_parameters(case: str, params: Any, reference: dict[str, Any]) -> None:
 def test_the_count_ratio_alone_ends_short() -> None:
     """What a stationary start would lose if it did not enter the M-step: 0.030 nats on the earthquakes."""
     free = fitted("hmm_earthquakes", 2, "free")
-    model = emjax.HiddenMarkov(poisson.family(), 2, "stationary")
+    model = emjax.HiddenMarkov(emjax.Poisson(), 2, "stationary")
     data = emjax.Data(response("hmm_earthquakes"))
     held = {"transitions": free.params.latent.transitions}
     short = emjax.fit(model, data, 20, fixed=held, stop=emjax.Stop(tol=1e-11))

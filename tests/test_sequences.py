@@ -52,7 +52,7 @@ def test_sequences_however_given() -> None:
 
 def generate(key: Any) -> Data:
     draw, switch = jax.random.split(key)
-    state = jnp.cumsum(jax.random.uniform(switch, (N,)) < 0.15) % 2
+    state = (jnp.cumsum(jax.random.uniform(switch, (N,)) < 0.15) % 2).astype(float)
     return Data(jax.random.normal(draw, (N,)) + 4.0 * state)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from emjax.base import degrees as degrees_forms
 from emjax.base import design, numerics
+from emjax.base.covariances import VARIANCE_FLOOR
 from emjax.base.degrees import DegreesForm, DegreesSums
 from emjax.base.design import Design
 from emjax.base.protocols import FamilyDefaults
@@ -186,14 +187,16 @@ class StudentTRegression(FamilyDefaults):
         squares = jnp.maximum(squares, info.eps**2 * ee)
         if self.common:
             squares, rows = jnp.sum(squares) + 0.0 * squares, jnp.sum(rows) + 0.0 * rows
-        scale = jnp.sqrt(jnp.maximum(squares / jnp.maximum(rows, info.tiny), info.tiny))
+        scale = jnp.sqrt(squares / jnp.maximum(rows, info.tiny))
         degrees = self.degrees_form.constrained(params.degrees, fixed.degrees)
         if statistics.degrees is not None:
             degrees, stretch = self.degrees_form.step(
                 params.degrees, total, statistics.degrees, 1, self.common, fixed.scale is None
             )
             scale = scale * jnp.exp(stretch)
-        scale = scale if fixed.scale is None else fixed.scale
+        # Squared distances from a collapsed component must not overflow: its precisions would be 0 x infinity.
+        floor = (VARIANCE_FLOOR * info.eps**2) ** 0.5
+        scale = jnp.maximum(scale, floor) if fixed.scale is None else fixed.scale
         return StudentTRegressionParams(params.coefficients + move, scale, degrees)
 
     def initial(self, prepared: StudentTRegressionData, resp: Array, spread: Array) -> StudentTRegressionParams:

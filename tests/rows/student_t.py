@@ -20,7 +20,7 @@ from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels,
 from tests.rows.gaussian import AWAY_MEANS, MEANS, covariances
 from tests.rows.linear_regression import AWAY_LINES, LINES, SCALES
 
-DEGREES, AWAY_DEGREES = [4.0, 7.0, 5.0], [20.0, 15.0, 25.0]
+DEGREES, AWAY_DEGREES = [4.0, 5.0, 5.0], [20.0, 15.0, 25.0]
 
 
 def degrees_of(setting: Any, values: list[float], components: int) -> np.ndarray:
@@ -185,7 +185,8 @@ CASES: tuple[Case, ...] = (
     robust_case("robust-no-intercept", 9, intercept=False),
     robust_case("robust-intercept-alone", 7, covariates=0),
     robust_case("robust-grouped", 11, grouped=True),
-    robust_case("robust-frequencies", 11, frequency=True),
+    # One scale: with a scale each, half of these rows end in a collapse, where nothing is stationary.
+    robust_case("robust-frequencies", 10, scale="common", frequency=True),
     robust_case("robust-fixed-degrees", 9, fixed=("degrees",)),
     robust_case("robust-common-fixed-degrees", 8, scale="common", fixed=("degrees",)),
     robust_case("robust-fixed-scale", 9, fixed=("scale",)),
