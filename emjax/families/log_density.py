@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 
 from emjax.base import numerics
@@ -168,6 +167,8 @@ class LogDensity(FamilyDefaults):
         is no longer than 1 (Cauchy-Schwarz), the first step is that of Berndt, Hall, Hall & Hausman (1974, Annals of
         Economic and Social Measurement 3), near Fisher scoring where the density fits, and L-BFGS mends the rest.
         """
+        import optax  # a quarter of what importing emjax would take, for this family alone
+
         scores = self._over_rows(jax.grad(lambda v, row: self._one(v, row, prepared)), "(p)", prepared)
 
         def mean_score(vector: Array, share: Array) -> tuple[Array, Array]:
