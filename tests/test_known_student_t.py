@@ -72,3 +72,12 @@ def test_regressions_without_covariates_reach_it_too(name: str) -> None:
 def test_the_peer_stops_short_of_the_reference() -> None:
     ((_, name, log_likelihood),) = FILE["peers"]
     assert 0 < FITS[name]["loglik"] - log_likelihood < 1e-9
+
+
+@pytest.mark.slow
+def test_no_accelerated_start_ends_on_its_way_up() -> None:
+    """From a point landed on, a guarded step may fall and still lie above the last accepted one: not the end."""
+    case = FITS["diabetes_K3_common"]
+    found = emjax.fit(Mixture(StudentT(), 3), data_of(case), 0, restarts=40, acceleration="squarem")
+    assert np.all(found.restarts.status == emjax.Status.CONVERGED)
+    assert found.log_likelihood > case["loglik"]  # the file's degrees are common

@@ -118,6 +118,10 @@ def _guarded(
     fell = ~jnp.isfinite(objective) | (objective < best_objective - stopping.slack(best_objective))
     fell &= jnp.isfinite(best_objective)
     progress, status, flags = judged
+    # From a point that SQUAREM landed on, a step may fall and yet lie above the last accepted parameters.
+    down = ~fell & (status == Status.DECREASED)
+    status = jnp.where(down, jnp.where(iterations >= max_iterations, Status.MAX_ITERATIONS, Status.RUNNING), status)
+    progress = progress._replace(floor_hits=jnp.where(down, 0, progress.floor_hits))
     free_best = model.to_free(best_params, prepared)
     free = model.to_free(params, prepared)
     middle = jnp.where(jnp.isfinite(free), 0.5 * (free + free_best), free_best)
