@@ -66,8 +66,23 @@ def clusters(key: Any) -> emjax.Data:
     return emjax.Data(centres[label] + jax.random.normal(of_error, (400, 2)))
 
 
+def series(key: Any) -> emjax.Data:
+    """T = 200; a chain of three states that stays nine times in ten, normal responses."""
+    of_start, of_moves, of_states, of_error = jax.random.split(key, 4)
+    moves = jax.random.bernoulli(of_moves, 0.1, (200,))
+    fresh = jax.random.randint(of_states, (200,), 0, 3)
+
+    def step(state: Any, row: Any) -> Any:
+        state = jnp.where(row[0], row[1], state)
+        return state, state
+
+    states = lax.scan(step, jax.random.randint(of_start, (), 0, 3), (moves, fresh))[1]
+    return emjax.Data(jnp.array([-2.0, 0.0, 3.0])[states] + jax.random.normal(of_error, (200,)))
+
+
 # Operations of one row and component, in the order of the sums below.
 # Regression: residual 2p, its square and scale 3, weight and share 3, x x' p (p + 1), x e 2p + 1, e e 2, count 1.
+# Hidden Markov: residual, square and scale 4, forward 2K + 2, backward 2K + 2, expected moves 3K, weight 2, sums 4.
 # Gaussian: centring d, whitening d (d + 1), square and sum 2d, weight and share 3, sum 2d, outer d (d + 1), count 1.
 PROBLEMS = (
     Problem(
@@ -77,6 +92,10 @@ PROBLEMS = (
     Problem(
         "GMM, n = 400, d = 2, K = 3",
         emjax.Mixture(emjax.Gaussian("full"), 3), clusters, 400, 2, 2 + 6 + 4 + 3 + 4 + 6 + 1, 3,
+    ),
+    Problem(
+        "Gaussian HMM, T = 200, K = 3",
+        emjax.HiddenMarkov(emjax.Gaussian("spherical"), 3), series, 200, 1, 4 + 8 + 8 + 9 + 2 + 4, 3,
     ),
 )  # fmt: skip
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base.records import Array
+from emjax.base.status import DataError
 
 AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
+
+
+def check(name: str, values: Any, exact: float = 1e-6) -> None:
+    """On the host: rows (..., C) that are not probabilities raise `DataError`, which shows the first of them."""
+    rows = np.asarray(values, np.float64)
+    rows = rows.reshape(-1, rows.shape[-1])
+    sound = np.all(np.isfinite(rows) & (rows >= 0), axis=1)
+    whole = np.abs(np.sum(rows, axis=1) - 1.0) <= exact
+    for good, must in ((sound, "be finite and not negative"), (whole, "sum to 1")):
+        if not np.all(good):
+            raise DataError(f"{name} {rows[np.argmin(good)].tolist()} must {must}.")
 
 
 def _others(n: int, baseline: Array) -> Array:

@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from emjax.base import coordinates, priors, recursions, units
+from emjax.base import coordinates, priors, recursions, simplices, units
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
@@ -87,13 +86,8 @@ class MarkovChain:
     def check_params(self, params: MarkovParams, exact: float = 1e-6) -> None:
         """Values, any leading axes, that are not probabilities raise `DataError`; None passes."""
         for name, value in params._asdict().items():
-            if value is None:
-                continue
-            value = np.asarray(value, np.float64)
-            if not np.all(np.isfinite(value) & (value >= 0)):
-                raise DataError(f"{name} probabilities {value.tolist()} must be finite and not negative.")
-            if np.max(np.abs(np.sum(value, axis=-1) - 1.0)) > exact:
-                raise DataError(f"{name} probabilities {value.tolist()} must sum to 1, in each row.")
+            if value is not None:
+                simplices.check(f"{name} probabilities", value, exact)
 
     def check_settings(self, prior: Any, fixed: Any) -> None:
         """A stationary chain has no first probabilities of its own: `DataError`."""

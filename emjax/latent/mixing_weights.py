@@ -7,9 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from emjax.base import bayes, coordinates, priors, units
+from emjax.base import bayes, coordinates, priors, simplices, units
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
@@ -54,13 +53,8 @@ class MixingWeights:
 
     def check_params(self, params: WeightsParams, exact: float = 1e-6) -> None:
         """Weights, any leading axes, that are not probabilities raise `DataError`; None passes."""
-        if params.weights is None:
-            return
-        weights = np.asarray(params.weights, np.float64)
-        if not np.all(np.isfinite(weights) & (weights >= 0)) or not np.all(np.sum(weights, axis=-1) > 0):
-            raise DataError(f"mixing weights {weights.tolist()} must be finite, not negative, and not all 0.")
-        if np.max(np.abs(np.sum(weights, axis=-1) - 1.0)) > exact:
-            raise DataError(f"mixing weights {weights.tolist()} must sum to 1.")
+        if params.weights is not None:
+            simplices.check("mixing weights", params.weights, exact)
 
     def prepare(self, data: Data, n_components: int, prior: dict[str, Any], fixed: Any) -> tuple[WeightsData, Array]:
         """Unit weights, checked; negative, NaN or infinite ones become 0 and a problem bit."""
