@@ -82,10 +82,10 @@ def test_hasselblads_deaths() -> None:
     np.testing.assert_allclose(fit.params.family.rates[order], [1.2560951012, 2.6634043566], rtol=0, atol=5e-6)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_squarem_needs_a_tenth_of_the_e_steps_on_hasselblads_deaths() -> None:
     from bench import acceleration
 
-    found = acceleration.measure(acceleration.DEATHS, 12, tol=1e-8, key=0, rounds=1)
-    assert found.plain.iterations.mean() >= 9.0 * found.fast.iterations.mean()  # 9.3; the aim of 10 is missed
+    found = acceleration.measure(acceleration.DEATHS, 100, tol=1e-8, key=0, rounds=1)  # as the benchmark does
+    assert found.plain.iterations.mean() >= 10.0 * found.fast.iterations.mean()
     np.testing.assert_allclose(found.fast.log_likelihood, -1989.945859883, rtol=0, atol=2e-8)
