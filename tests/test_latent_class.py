@@ -1,7 +1,9 @@
 """Fit of latent class models: statistics by hand, residuals, classification, the bootstrap."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,8 +117,13 @@ def test_the_bootstrap_tells_a_model_that_fits_from_one_that_does_not() -> None:
 
 
 def test_bootstrap_fits_without_an_end_count_as_exceedances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latent_class.choice, "eligible", lambda status: np.asarray(status) == 1 if np.ndim(status) == 0
-                        else np.arange(len(status)) > 4)  # fmt: skip
+    fit_many = latent_class.fitting.fit_many
+
+    def five_without(*arguments: Any, **settings: Any) -> emjax.Fits:
+        fits = fit_many(*arguments, **settings)
+        return replace(fits, status=np.where(np.arange(len(fits)) < 5, int(Status.NON_FINITE), fits.status))
+
+    monkeypatch.setattr(latent_class.fitting, "fit_many", five_without)
     fit = emjax.latent_class_fit(batch()[0], bootstraps=19, key=3)
     assert fit.not_fitted == 5 and fit.g_squared_p == 6 / 20
 
