@@ -236,14 +236,7 @@ class CanonicalRegression(FamilyDefaults):
 
     def sample(self, key: Array, params: Any, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype, n = params.coefficients.dtype, labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        eta = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            eta = eta + jnp.asarray(data.offset, dtype)
-        return self._draw(key, eta, data)
+        return self._draw(key, design.predictor(params.coefficients, data, labels, self.intercept), data)
 
 
 def _shortened(step: Array) -> Array:

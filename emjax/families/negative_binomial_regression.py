@@ -237,11 +237,5 @@ class NegativeBinomialRegression(FamilyDefaults):
 
     def sample(self, key: Array, params: Params, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype, n = params.sizes.dtype, labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        log_means = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            log_means = log_means + jnp.asarray(data.offset, dtype)
+        log_means = design.predictor(params.coefficients, data, labels, self.intercept)
         return overdispersion.sample(key, jnp.exp(log_means), params.sizes[labels])
