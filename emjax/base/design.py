@@ -147,43 +147,6 @@ def _maps(intercept: bool, y_mean: Array, y_unit: Array, x_mean: Array, x_unit: 
     return to_user, to_prepared, jnp.concatenate([y_mean[None], jnp.zeros_like(x_mean)])
 
 
-class Standardised(NamedTuple):
-    """Centred and scaled responses, rows last: y (d, n); mean and unit (d,) in the user's units; their weighted second
-    moments (d, d); whether a column is constant."""
-
-    y: Array
-    mean: Array
-    unit: Array
-    scatter: Array
-    constant: Array
-
-
-def standardise(y: Array, weight: Array, common: bool) -> tuple[Standardised, Array]:
-    """Responses (n, d) by columns, or by one `common` unit, and `Problem` bits; rows of weight 0 become 0."""
-    y, used = y.T, weight > 0
-    bad = ~jnp.isfinite(y)
-    problem = jnp.where(jnp.any(bad & used[None, :]), Problem.RESPONSE_NOT_FINITE, 0)
-    y = jnp.where(bad | ~used[None, :], 0.0, y)
-    total = total_weight(weight)
-    size = magnitude(y)
-    size = jnp.broadcast_to(jnp.max(size), size.shape) if common else size
-    y = y / size[:, None]
-    mean = jnp.sum(y * weight[None, :], axis=1) / total
-    y = jnp.where(used[None, :], y - mean[:, None], 0.0)
-    unit, constant = unit_of(jnp.sum(y**2 * weight[None, :], axis=1) / total, mean)
-    problem |= jnp.where(jnp.any(constant), Problem.CONSTANT_RESPONSE, 0)
-    unit = jnp.broadcast_to(jnp.sqrt(jnp.mean(unit**2)), unit.shape) if common else unit
-    y = y / unit[:, None]
-    scatter = jnp.matmul(y * weight[None, :], y.T, precision=HIGHEST) / total
-    return Standardised(y, mean * size, unit * size, scatter, jnp.any(constant)), problem
-
-
-def dependent(scatter: Array) -> Array:
-    """Whether a column follows from those before it: a pivot of its second moments (d, d) is rounding."""
-    pivots = jnp.diagonal(numerics.cholesky(scatter)) ** 2
-    return jnp.any(pivots < COLLINEAR * jnp.finfo(scatter.dtype).eps * jnp.diagonal(scatter))
-
-
 def ridged(xx: Array) -> Array:
     """Information matrices (..., p, p) kept off singularity."""
     info = jnp.finfo(xx.dtype)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import design, factors, numerics, rotations
+from emjax.base import factors, numerics, responses, rotations
 from emjax.base.covariances import CovarianceForm
 from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
@@ -101,8 +101,8 @@ class FactorAnalyser(FamilyDefaults):
         if prior is not None or fixed is not None:
             raise DataError("FactorAnalyser has no prior and no fixed blocks: leave them out.")
         weight = jnp.asarray(data.weight, data.y.dtype)
-        found, problem = design.standardise(data.y, weight, False)
-        problem |= jnp.where(design.dependent(found.scatter) & ~found.constant, Problem.COLLINEAR, 0)
+        found, problem = responses.standardise(data.y, weight, False)
+        problem |= jnp.where(responses.dependent(found), Problem.COLLINEAR, 0)
         leading = self._leading(found.scatter)[1]
         anchors = rotations.anchors(leading, self.n_factors)
         return FactorAnalyserData(found.y, found.mean, found.unit, anchors, None), jnp.int32(problem)

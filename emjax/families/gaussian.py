@@ -93,10 +93,10 @@ class Gaussian(FamilyDefaults):
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[GaussianData, Array]:
         """Centre and scale, by column where the form allows it, by one number for the spherical forms."""
-        found, scatter, problem = responses.standardise(data, self.form)
-        prepared = GaussianData(*found, None, None)
+        found, problem = responses.standardise_for(self.form, data)
+        prepared = GaussianData(found.y, found.mean, found.unit, found.deviation, None, None)
         if prior is not None:
-            prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, scatter, n_components))
+            prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, found.scatter, n_components))
         if fixed is not None:
             prepared = prepared._replace(fixed=self._prepare_fixed(fixed, prepared))
         return prepared, jnp.int32(problem)

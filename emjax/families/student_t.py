@@ -128,8 +128,8 @@ class StudentT(FamilyDefaults):
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[StudentTData, Array]:
         """Centre and scale, by column where the form allows it, by one number for the spherical forms."""
         degrees_forms.no_prior("StudentT", prior)
-        found, _, problem = responses.standardise(data, self.form)
-        prepared = StudentTData(*found, None)
+        found, problem = responses.standardise_for(self.form, data)
+        prepared = StudentTData(found.y, found.mean, found.unit, found.deviation, None)
         if fixed is not None:
             dtype, unit = prepared.y.dtype, prepared.unit
             means, scales, degrees = fixed
