@@ -17,10 +17,11 @@ from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag, Problem
 
-# A probability this close to 0 is on the boundary; or one that means less than such a count of rows, if below 1e-6.
-AT_ZERO, COUNT_AT_ZERO = 1e-8, 1e-5
+# A probability that means less than such a count of rows is on the boundary too, if below 1e-6.
+COUNT_AT_ZERO = 1e-5
 LOW = -1e30  # stands for log 0 in sums of products: 0 times it is 0, and one of it says that the row is impossible
 POOLED = 0.2  # share of the whole sample's frequencies in a start, so that no probability starts at 0
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from emjax.base import bayes, design, numerics, units
 from emjax.base.design import Design
-from emjax.base.records import Array, Data, Posterior, Terms
+from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag, Problem
-from emjax.latent.mixing_weights import AT_ZERO, MixingWeights
+from emjax.latent.mixing_weights import MixingWeights
 
 HIGHEST = jax.lax.Precision.HIGHEST
 # nats per squared logit: where all the units together say less of some direction of a component's coefficients, its
@@ -118,19 +119,13 @@ class GatedWeights(MixingWeights):
         return jax.nn.log_softmax(numerics.linear(params.gating, prepared.design.x), axis=0)
 
     def _joint(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Array:
-        of_units = units.sums(log_prob, prepared.unit, prepared.weight.shape[0])
-        return self._log_weights(params, prepared) + of_units
+        return self._log_weights(params, prepared) + self.gather(log_prob, prepared)
 
     def infer(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Posterior:
         """Bayes' rule per unit; log_prob (K, n)."""
         log_likelihood, resp, _ = bayes.responsibilities(self._joint(params, log_prob, prepared), prepared.weight)
         statistics = self._statistics(jnp.exp(self._log_weights(params, prepared)), resp, prepared)
         return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), statistics)
-
-    def terms(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Terms:
-        """One a unit."""
-        log_likelihood = jax.nn.logsumexp(self._joint(params, log_prob, prepared), axis=0)
-        return Terms(log_likelihood, prepared.weight, jnp.arange(log_likelihood.shape[0]))
 
     def _statistics(self, weights: Array, resp: Array, prepared: GatingData) -> GatingStatistics:
         """Of weights and weighted responsibilities (K, U)."""
