@@ -1,4 +1,4 @@
-"""Parameters of any model as named blocks, and which of them have an entry for each component."""
+"""Parameters of any model as named blocks, which of them have an entry for each component, and as one vector."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def blocks(model: Model, params: Params, leading: int = 0) -> list[Block]:
 def entries(block: Block, leading: int = 0) -> list[tuple[int, ...]]:
     """Indices into a block without its leading axes and its components' axis, in the order of memory."""
     return list(np.ndindex(block.values.shape[leading + block.of_components :]))
+
+
+def flatten(params: Params, leading: int = 1) -> np.ndarray:
+    """A record with so many leading axes as one array, its own axes flattened in the order of `jax.tree.leaves`."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:leading], -1) for leaf in leaves], axis=leading)
+
+
+def unflatten(flat: np.ndarray, like: Params) -> Params:
+    """Values (D, L) as a record like `like`, leading axis D: the inverse of `flatten`, but for the dtypes."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([int(np.prod(np.shape(leaf)[1:])) for leaf in leaves])[:-1]
+    parts = np.split(flat, ends, axis=1)
+    shaped = [part.reshape(len(flat), *np.shape(leaf)[1:]) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
 
 
 def _name(path: tuple[Any, ...], whole: bool) -> str:

@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.status import DataError
-from emjax.engine import after, choice, em
+from emjax.engine import after, choice, em, parameters
 from emjax.engine.results import Fit, Fits
 
 KINDS = ("observed", "opg", "sandwich", "cluster")
@@ -100,7 +100,7 @@ def standard_errors(
             if matrices is not None:
                 matrices[rows] = np.where(good[:, :, None] & good[:, None, :], part, np.nan)
     single = isinstance(fits, Fit)
-    result = StandardErrors(at.params, unflatten(se, at.params), unflatten(reason, at.params), kind, matrices)
+    result = StandardErrors(at.params, *(parameters.unflatten(a, at.params) for a in (se, reason)), kind, matrices)
     return jax.tree.map(lambda a: a[0], result) if single else result
 
 
@@ -123,15 +123,6 @@ def _clusters(given: Any, at: after.Point) -> Any:
     ids = np.asarray(given)
     found = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
     return np.broadcast_to(found, (len(at.positions), ids.shape[-1])).astype(np.int32)
-
-
-def unflatten(flat: np.ndarray, like: Params) -> Params:
-    """Values (D, L) as a record like `like`, leading axis D."""
-    leaves, structure = jax.tree.flatten(like)
-    sizes = np.cumsum([int(np.prod(np.shape(leaf)[1:])) for leaf in leaves])[:-1]
-    parts = np.split(flat, sizes, axis=1)
-    shaped = [part.reshape(len(flat), *np.shape(leaf)[1:]) for part, leaf in zip(parts, leaves, strict=True)]
-    return jax.tree.unflatten(structure, shaped)
 
 
 # --- traced: one dataset ----------------------------------------------------------------------------------------------

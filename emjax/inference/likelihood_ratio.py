@@ -23,7 +23,7 @@ from emjax.engine import after, choice, fitting, keys, results
 from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits
 from emjax.inference import resampling
-from emjax.inference.bootstrapping import check_level
+from emjax.inference.percentiles import check_level
 
 APART = 0.5  # standard deviation, in free coordinates, of the noise that parts the halves of a split component
 SPLIT = 2**32 - 1  # the number, among a dataset's restarts, of the key for that
