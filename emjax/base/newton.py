@@ -7,6 +7,7 @@ families are not `monotone`, and the engine halves a step that lowered the objec
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -50,15 +51,12 @@ class RegressionData(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CanonicalRegression(FamilyDefaults):
-    """What Poisson and binomial regression have in common.
-
-    A family gives `_rows`, `_working`, `_density`, `_moments` and `_draw`, and its record of coefficients (K, p).
-    """
+class CanonicalRegression(FamilyDefaults, ABC):
+    """What Poisson and binomial regression have in common; `blocks` is their record of coefficients (K, p)."""
 
     intercept: bool = True
     shared: Any = None
-    blocks: ClassVar[Any] = None
+    blocks: ClassVar[Any]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -72,24 +70,29 @@ class CanonicalRegression(FamilyDefaults):
         return False
 
     @staticmethod
+    @abstractmethod
     def _rows(data: Data, used: Array) -> tuple[Any, Array]:
-        raise NotImplementedError
+        """Rows in the form that the density takes, and `Problem` bits."""
 
     @staticmethod
+    @abstractmethod
     def _working(rows: Any) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """The link of each row's own mean, nearly, and its precision, (n,)."""
 
     @staticmethod
+    @abstractmethod
     def _density(rows: Any, eta: Array) -> Array:
-        raise NotImplementedError
+        """Log density (K, n) at linear predictors (K, n), nats."""
 
     @staticmethod
+    @abstractmethod
     def _moments(rows: Any, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """Residuals and variances, (K, n)."""
 
     @staticmethod
+    @abstractmethod
     def _draw(key: Array, eta: Array, data: Data) -> Array:
-        raise NotImplementedError
+        """y (n,) at linear predictors (n,)."""
 
     def _columns(self, p: int) -> Columns:
         return Columns.of(self.shared, self.intercept, p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -23,23 +24,22 @@ class OneParameterStatistics(NamedTuple):
     exposure: Array
 
 
-class OneParameter(FamilyDefaults):
-    """A family whose record `blocks` has one field (K,).
+class OneParameter(FamilyDefaults, ABC):
+    """A family whose record `blocks` has one field (K,)."""
 
-    A family gives `_to_free` and `_from_free`, elementwise, and `_edges`: which entries are at an end of their space,
-    as `Model.boundary` codes them.
-    """
+    blocks: ClassVar[Any]
 
-    blocks: ClassVar[Any] = None
-
+    @abstractmethod
     def _to_free(self, values: Array) -> Array:
-        raise NotImplementedError
+        """Unconstrained coordinates, elementwise."""
 
+    @abstractmethod
     def _from_free(self, free: Array) -> Array:
-        raise NotImplementedError
+        """The inverse of `_to_free`."""
 
+    @abstractmethod
     def _edges(self, values: Array) -> Array:
-        raise NotImplementedError
+        """Which entries are at an end of their space, as `Model.boundary` codes them."""
 
     def _refuse(self, data: Data, *names: str) -> None:
         """Errors: `DataError` for y that is not one column, or for data of these names."""

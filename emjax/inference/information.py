@@ -100,7 +100,8 @@ def standard_errors(
             if matrices is not None:
                 matrices[rows] = np.where(good[:, :, None] & good[:, None, :], part, np.nan)
     single = isinstance(fits, Fit)
-    result = StandardErrors(at.params, *(parameters.unflatten(a, at.params) for a in (se, reason)), kind, matrices)
+    errors, reasons = (parameters.unflatten(values, at.params) for values in (se, reason))
+    result = StandardErrors(at.params, errors, reasons, kind, matrices)
     return jax.tree.map(lambda a: a[0], result) if single else result
 
 

@@ -19,7 +19,7 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.settings import Race
 from emjax.base.status import DataError
-from emjax.engine import after, choice, fitting, keys, results
+from emjax.engine import after, choice, fitting, keys, parameters, results
 from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits
 from emjax.inference import resampling
@@ -253,8 +253,7 @@ class Split:
         root, word = extra
         choose, move = jax.random.split(keys.restart_key(root, word, jnp.uint32(SPLIT)))
         n_components = self.bigger.n_components
-        exchangeable = n_components - 1 - getattr(getattr(model, "family", None), "extra", 0)
-        component = jax.random.randint(choose, (), 0, exchangeable, jnp.int32)
+        component = jax.random.randint(choose, (), 0, parameters.n_exchangeable(model), jnp.int32)
         index = jnp.arange(n_components, dtype=jnp.int32)
         index = jnp.where(index <= component, index, index - 1)
         prepared, _ = self.bigger.prepare(fitted.data)

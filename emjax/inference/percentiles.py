@@ -1,4 +1,4 @@
-"""Levels of confidence, and percentiles of bootstrap replicates: order statistics, and the probabilities at which BCa intervals take them.
+"""Levels of confidence, and percentiles of bootstrap replicates: order statistics, and where BCa intervals take them.
 
 Shapes: D datasets, B replicates, NaN where one is not valid, L parameters.
 """

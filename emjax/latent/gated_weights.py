@@ -119,7 +119,8 @@ class GatedWeights(MixingWeights):
         return jax.nn.log_softmax(numerics.linear(params.gating, prepared.design.x), axis=0)
 
     def _joint(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Array:
-        return self._log_weights(params, prepared) + self.gather(log_prob, prepared)
+        of_units = units.sums(log_prob, prepared.unit, prepared.weight.shape[0])
+        return self._log_weights(params, prepared) + of_units
 
     def infer(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Posterior:
         """Bayes' rule per unit; log_prob (K, n)."""
