@@ -109,23 +109,3 @@ def test_a_saved_fit_is_the_same(tmp_path: Any) -> None:
     again = emjax.load(tmp_path / "fit.npz")
     assert again.model == fit.model
     jax.tree.map(np.testing.assert_array_equal, again.params, fit.params)
-
-
-@pytest.mark.parametrize(
-    ("family", "fields"),
-    [
-        (emjax.LinearRegression(), ("x", "offset")),
-        (emjax.StudentTRegression(), ("x", "offset")),
-        (emjax.PoissonRegression(), ("x", "offset")),
-        (emjax.NegativeBinomialRegression(), ("x", "offset")),
-        (emjax.BinomialRegression(), ("x", "offset", "trials")),
-        (emjax.Poisson(), ("offset",)),
-        (emjax.Binomial(), ("trials",)),
-        (emjax.WithComponent(emjax.PoissonRegression(), emjax.PointMass()), ("x", "offset")),
-    ],
-    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "",
-)
-def test_a_member_gets_the_fields_that_it_takes(family: emjax.Family, fields: tuple[str, ...]) -> None:
-    """Else a regression would be fitted without its covariates, and say nothing."""
-    assert set(family.uses) == set(fields)
-    assert set(emjax.Independent((emjax.Gaussian("E"), family)).uses) == set(fields)

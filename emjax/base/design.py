@@ -75,13 +75,18 @@ def clean(data: Data) -> tuple[Array, Array, Array, Array]:
     weight = jnp.asarray(data.weight, data.y.dtype)
     used = weight > 0
     y = data.y if data.offset is None else data.y - data.offset
-    x = jnp.zeros((0, y.shape[0]), y.dtype) if data.x is None else data.x.T
-    bad_y, bad_x = ~jnp.isfinite(y), ~jnp.isfinite(x)
-    problem = jnp.where(jnp.any(bad_y & used), Problem.RESPONSE_NOT_FINITE, 0)
-    problem |= jnp.where(jnp.any(bad_x & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
-    y = jnp.where(bad_y | ~used, 0.0, y)
-    x = jnp.where(bad_x | ~used[None, :], 0.0, x)
-    return y, x, weight, problem
+    bad = ~jnp.isfinite(y)
+    problem = jnp.where(jnp.any(bad & used), Problem.RESPONSE_NOT_FINITE, 0)
+    x, found = covariates(data, used)
+    return jnp.where(bad | ~used, 0.0, y), x, weight, problem | found
+
+
+def covariates(data: Data, used: Array) -> tuple[Array, Array]:
+    """Covariates with rows last, (p, n), 0 where they are not finite or the row does not count, and `Problem` bits."""
+    x = jnp.zeros((0, data.y.shape[0]), data.y.dtype) if data.x is None else data.x.T
+    bad = ~jnp.isfinite(x)
+    problem = jnp.where(jnp.any(bad & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
+    return jnp.where(bad | ~used[None, :], 0.0, x), problem
 
 
 def total_weight(weight: Array) -> Array:

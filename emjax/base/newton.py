@@ -105,10 +105,8 @@ class CanonicalRegression(FamilyDefaults, ABC):
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates; one column at least must vary."""
         name = type(self).__name__
-        if data.z is not None:
-            raise DataError(f"{name} has no z: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"{name} needs y of shape (n,), not {np.shape(data.y)}: give one response.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
         if p == 0:
             raise DataError(f"{name}(intercept=False) needs covariates: give Data(x=...) or an intercept.")
@@ -128,7 +126,7 @@ class CanonicalRegression(FamilyDefaults, ABC):
         weight, used = counts.used_rows(data)
         rows, problem = self._rows(data, used)
         offset, found = counts.offset_of(data, used)
-        _, x, _, found_x = design.clean(data._replace(y=jnp.zeros_like(data.y), offset=None))
+        x, found_x = design.covariates(data, used)
         zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
         centred = self._columns(x.shape[0] + int(self.intercept)).centred(self.intercept)
         columns, found_design = design.prepare(x, weight, self.intercept, zero, one, centred)

@@ -103,9 +103,7 @@ class Categorical(FamilyDefaults):
         n_items = 1 if len(shape) == 1 else shape[1]
         if self.n_columns not in (None, n_items):
             raise DataError(f"Categorical(levels={self.levels!r}) has {self.n_columns} items but y has {n_items}.")
-        for name in ("x", "offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"Categorical has no {name}: leave it out of Data.")
+        self.refuse_unused(data)
 
     def check_params(self, params: CategoricalParams) -> None:
         """Values that are not probabilities raise `DataError`; None passes."""

@@ -85,9 +85,7 @@ class FactorAnalyser(FamilyDefaults):
         """y must be (n, p), with p large enough for so many factors; covariates have no place here."""
         if np.ndim(data.y) != 2:
             raise DataError(f"FactorAnalyser needs y of shape (n, p), not {np.shape(data.y)}.")
-        for name in ("x", "z", "offset", "trials"):
-            if getattr(data, name) is not None:
-                raise DataError(f"FactorAnalyser has no {name}: leave it out of Data.")
+        self.refuse_unused(data)
         factors.check_identified(np.shape(data.y)[1], self.n_factors, isotropic=False)
 
     def check_params(self, params: FactorAnalyserParams) -> None:

@@ -74,11 +74,7 @@ class Gaussian(FamilyDefaults):
         """y must be (n,) or (n, d); covariates have no place here."""
         if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
             raise DataError(f"Gaussian needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
-        if data.x is not None:
-            raise DataError("Gaussian has no covariates: leave out x, or use LinearRegression.")
-        for name in ("offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"Gaussian has no {name}: leave it out of Data.")
+        self.refuse_unused(data, x="Gaussian has no covariates: leave out x, or use LinearRegression.")
 
     def check_params(self, params: GaussianParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import coefficients as shares
-from emjax.base import design, numerics, priors
+from emjax.base import design, numerics, positive, priors
 from emjax.base.coefficients import Columns
 from emjax.base.design import Design
 from emjax.base.priors import NormalInverseGamma
@@ -89,11 +89,8 @@ class LinearRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        for name in ("trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"LinearRegression has no {name}: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"LinearRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
@@ -103,8 +100,7 @@ class LinearRegression(FamilyDefaults):
     def check_params(self, params: LinearRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         shares.check_coefficients(params.coefficients, self.shared, self.intercept)
-        if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
-            raise DataError("scale must be positive and finite.")
+        positive.check_values("scale", params.scale)
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 

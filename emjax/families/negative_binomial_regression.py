@@ -86,7 +86,8 @@ class NegativeBinomialRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        overdispersion.check("NegativeBinomialRegression", data, covariates=True)
+        self.refuse_unused(data)
+        self.refuse_columns(data)
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("NegativeBinomialRegression(intercept=False) needs covariates: give Data(x=...).")
 

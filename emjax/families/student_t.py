@@ -107,11 +107,7 @@ class StudentT(FamilyDefaults):
         """y must be (n,) or (n, d); covariates have no place here."""
         if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
             raise DataError(f"StudentT needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
-        if data.x is not None:
-            raise DataError("StudentT has no covariates: leave out x, or use StudentTRegression.")
-        for name in ("offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"StudentT has no {name}: leave it out of Data.")
+        self.refuse_unused(data, x="StudentT has no covariates: leave out x, or use StudentTRegression.")
 
     def check_params(self, params: StudentTParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import degrees as degrees_forms
-from emjax.base import design, numerics
+from emjax.base import design, numerics, positive
 from emjax.base.covariances import VARIANCE_FLOOR
 from emjax.base.degrees import DegreesForm, DegreesSums
 from emjax.base.design import Design
@@ -108,11 +108,8 @@ class StudentTRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        for name in ("trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"StudentTRegression has no {name}: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"StudentTRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
         if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
             raise DataError("StudentTRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
 
@@ -120,8 +117,7 @@ class StudentTRegression(FamilyDefaults):
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
             raise DataError("coefficients must be finite.")
-        if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
-            raise DataError("scale must be positive and finite.")
+        positive.check_values("scale", params.scale)
         degrees_forms.check_degrees(params.degrees)
 
     # --- once per dataset -------------------------------------------------------------------------------------------
