@@ -60,8 +60,7 @@ class CanonicalRegression(FamilyDefaults, ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"{name}(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept(name, self.intercept)
         shares.check_setting(name, self.shared, self.intercept)
 
     @property
@@ -107,9 +106,8 @@ class CanonicalRegression(FamilyDefaults, ABC):
         name = type(self).__name__
         self.refuse_unused(data)
         self.refuse_columns(data)
+        shares.check_covariates(name, data, self.intercept)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
-        if p == 0:
-            raise DataError(f"{name}(intercept=False) needs covariates: give Data(x=...) or an intercept.")
         if not self._columns(p).own:
             raise DataError(f"{name}(shared={self.shared!r}) shares every coefficient: leave one to the components.")
 

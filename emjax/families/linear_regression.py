@@ -68,8 +68,7 @@ class LinearRegression(FamilyDefaults):
     blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"LinearRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("LinearRegression", self.intercept)
         if self.scale not in ("component", "common"):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
         shares.check_setting("LinearRegression", self.shared, self.intercept)
@@ -91,8 +90,7 @@ class LinearRegression(FamilyDefaults):
         """y must be one column; without an intercept there must be covariates."""
         self.refuse_unused(data)
         self.refuse_columns(data)
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        shares.check_covariates("LinearRegression", data, self.intercept)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
         if self.common and not Columns.of(self.shared, self.intercept, p).own:
             raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import bounded, design, numerics, overdispersion, positive, special
+from emjax.base import coefficients as shares
 from emjax.base.design import Design
 from emjax.base.overdispersion import Counts
 from emjax.base.protocols import FamilyDefaults
@@ -71,8 +72,7 @@ class NegativeBinomialRegression(FamilyDefaults):
     blocks: ClassVar[Any] = Params
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"NegativeBinomialRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("NegativeBinomialRegression", self.intercept)
 
     @property
     def monotone(self) -> bool:
@@ -88,8 +88,7 @@ class NegativeBinomialRegression(FamilyDefaults):
         """y must be one column; without an intercept there must be covariates."""
         self.refuse_unused(data)
         self.refuse_columns(data)
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("NegativeBinomialRegression(intercept=False) needs covariates: give Data(x=...).")
+        shares.check_covariates("NegativeBinomialRegression", data, self.intercept)
 
     def check_params(self, params: Params) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""

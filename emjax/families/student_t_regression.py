@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import coefficients as shares
 from emjax.base import degrees as degrees_forms
 from emjax.base import design, numerics, positive
 from emjax.base.covariances import VARIANCE_FLOOR
@@ -78,8 +79,7 @@ class StudentTRegression(FamilyDefaults):
     blocks: ClassVar[Any] = StudentTRegressionParams
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"StudentTRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("StudentTRegression", self.intercept)
         if self.scale not in ("component", "common"):
             raise DataError(f"StudentTRegression(scale={self.scale!r}): use 'component' or 'common'.")
         form = DegreesForm.checked("StudentTRegression", self.degrees, self.degrees_range)
@@ -110,8 +110,7 @@ class StudentTRegression(FamilyDefaults):
         """y must be one column; without an intercept there must be covariates."""
         self.refuse_unused(data)
         self.refuse_columns(data)
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("StudentTRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        shares.check_covariates("StudentTRegression", data, self.intercept)
 
     def check_params(self, params: StudentTRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import bayes, design, numerics, units
+from emjax.base import coefficients as shares
 from emjax.base.design import Design
 from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
@@ -71,8 +72,7 @@ class GatedWeights(MixingWeights):
     prior_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"GatedWeights(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("GatedWeights", self.intercept)
 
     def check(self, data: Data) -> None:
         """z must be there, (n, c)."""
