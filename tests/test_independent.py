@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax import Categorical, Data, DataError, Gaussian, Independent, LinearRegression, Mixture, Status
+from emjax import Categorical, Data, Gaussian, Independent, LinearRegression, Mixture, Status
+from tests.refusals import refused
 
 pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
@@ -22,13 +23,6 @@ LINE = np.where(LABELS, 1.0, -1.0) * X[:, 0] + 0.3 * RNG.normal(size=N)
 MIXED = Independent([Gaussian("diagonal"), Categorical((2, 3)), LinearRegression()], [2, 2, 1])
 MODEL = Mixture(MIXED, 2)
 DATA = Data(np.column_stack([NORMAL, LEVELS, LINE]), X)
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), caught.value
 
 
 def same(one: Any, other: Any) -> None:

@@ -224,11 +224,8 @@ class StudentT(FamilyDefaults):
 
     def boundary(self, params: StudentTParams, prepared: StudentTData) -> Array:
         """Degrees at an end of their range; all else is in the interior."""
-        m = self.n_free(prepared, params.degrees.shape[0])
-        if not self.degrees_form.free((prepared.fixed or NOTHING).degrees):
-            return jnp.zeros(m, jnp.int32)
-        edge = self.degrees_form.boundary(params.degrees)
-        return jnp.concatenate([jnp.zeros(m - edge.shape[0], jnp.int32), edge])
+        m, fixed = self.n_free(prepared, params.degrees.shape[0]), (prepared.fixed or NOTHING).degrees
+        return self.degrees_form.boundary_of(params.degrees, fixed, m)
 
     def relabel(self, params: StudentTParams, permutation: Array) -> StudentTParams:
         """Component k of the result is component permutation[k] of `params`."""
