@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 import emjax
+from bench._python_rivals import MAX_ITERATIONS as MOST
+from bench._python_rivals import started_stepmix
 
 GAIN = 1e-7
-MOST = 10_000
 
 
 def _loop(data: emjax.Data, start: Any, one: Callable[[np.ndarray, Any], Any]) -> tuple[Any, float]:
@@ -54,25 +55,13 @@ def gaussian_mixture(data: emjax.Data, start: Any) -> tuple[Any, float]:
 
 
 def latent_class(data: emjax.Data, start: Any) -> tuple[Any, float]:
-    """StepMix with categorical items; it takes no start, so a subclass gives it the responsibilities at emjax's."""
-    from stepmix.stepmix import StepMix  # type: ignore[import-not-found]
-
-    class Started(StepMix):
-        def _initialize_parameters(self, X: Any, random_state: Any) -> None:
-            self.log_resp_ = np.log(np.clip(self.given, 1e-300, 1.0))
-            self.weights_ = self.given.mean(0)
-            self._initialize_parameters_measurement(X, random_state)
+    """StepMix with categorical items, from the responsibilities at emjax's start."""
 
     def one(y: np.ndarray, at: Any) -> Any:
         items = at.family.probabilities[:, np.arange(y.shape[1])[None, :], y.astype(int)]  # (K, n, J)
         joint = at.latent.weights[:, None] * np.prod(items, axis=2)
-        mixture = Started(
-            len(joint), measurement="categorical", n_init=1, abs_tol=GAIN / len(y), rel_tol=0.0, max_iter=MOST,
-            progress_bar=0,
-        )  # fmt: skip
-        mixture.given = (joint / joint.sum(0)).T
-        mixture.fit(y)
-        found = mixture.get_parameters()
+        mixture = started_stepmix((joint / joint.sum(0)).T, GAIN, "categorical")
+        found = mixture.fit(y).get_parameters()
         levels = np.asarray(found["measurement"]["pis"]).reshape(len(joint), y.shape[1], -1)
         return emjax.MixtureParams(
             emjax.WeightsParams(np.asarray(found["weights"])), emjax.CategoricalParams(np.asarray(levels))

@@ -81,25 +81,29 @@ def scikit_learn(problem: Arrays, step_gain: float) -> Callable[[], Result]:
     return _in_processes(_scikit_learn_some, problem, step_gain)
 
 
-def _stepmix_some(y: Any, weights: Any, means: Any, covariances: Any, resp: Any, step_gain: float) -> list:
+def started_stepmix(given: np.ndarray, step_gain: float, measurement: str, **settings: Any) -> Any:
+    """A StepMix of these settings that begins at responsibilities (n, K), as it takes no start."""
     from stepmix.stepmix import StepMix  # type: ignore[import-not-found]
 
     class Started(StepMix):
-        """StepMix takes no start: the first M-step is made here, from given responsibilities."""
+        """The first M-step is made here."""
 
         def _initialize_parameters(self, X: Any, random_state: Any) -> None:
-            self.log_resp_ = np.log(np.clip(self.given, 1e-300, 1.0))
-            self.weights_ = self.given.mean(0)
+            self.log_resp_ = np.log(np.clip(given, 1e-300, 1.0))
+            self.weights_ = given.mean(0)
             self._initialize_parameters_measurement(X, random_state)
 
+    return Started(
+        given.shape[1], measurement=measurement, n_init=1, abs_tol=step_gain / len(given), rel_tol=0.0,
+        max_iter=MAX_ITERATIONS, progress_bar=0, **settings,
+    )  # fmt: skip
+
+
+def _stepmix_some(y: Any, weights: Any, means: Any, covariances: Any, resp: Any, step_gain: float) -> list:
     fits = []
     warnings.simplefilter("ignore")
     for one, given in zip(y, resp):
-        mixture = Started(
-            weights.shape[1], measurement="gaussian_full", measurement_params={"reg_covar": 0.0}, n_init=1,
-            abs_tol=step_gain / len(one), rel_tol=0.0, max_iter=MAX_ITERATIONS, progress_bar=0,
-        )  # fmt: skip
-        mixture.given = given
+        mixture = started_stepmix(given, step_gain, "gaussian_full", measurement_params={"reg_covar": 0.0})
         try:
             found = mixture.fit(one).get_parameters()
             measured = found["measurement"]

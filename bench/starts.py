@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from math import sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import emjax
+from emjax.inference.likelihood_ratio import wilson
 from tests.references import GaussianReference, RegressionReference, gaussian_cases, regression_cases
 
 STARTS = 200
@@ -98,21 +98,13 @@ def measure(case: Reference, n: int = STARTS, key: int = 0) -> Share:
     )
 
 
-def wilson(reached: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927, JASA 22)."""
-    share, spread = reached / n, z * z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def cases() -> list[Reference]:
     """Every reference case."""
     return [*regression_cases(), *gaussian_cases()]
 
 
 def _row(found: Share) -> str:
-    low, high = wilson(found.reached, found.n)
+    low, high = (float(end) for end in wilson(np.array(found.reached), found.n))
     best_of = 1 - (1 - found.share) ** BEST_OF
     each = " | ".join(_percent(*found.by_strategy[name]) if name in found.by_strategy else "" for name in SHORT)
     in_file = "" if found.in_file is None else _percent(*found.in_file)

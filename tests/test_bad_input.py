@@ -1,6 +1,5 @@
 """Bad input: one sentence with the culprit and the remedy from `fit`; INVALID_DATA for that dataset in a batch."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,8 +8,9 @@ import pandas as pd
 import pytest
 
 import emjax
-from emjax import Data, DataError, Degeneracy, Dirichlet, Gaussian, LinearRegression, Mixture, Perturbed, Status, Stop
+from emjax import Data, Degeneracy, Dirichlet, Gaussian, LinearRegression, Mixture, Perturbed, Status, Stop
 from tests.promises import LINES, RESTARTS, SEED, N, at, base, lines, same_fits
+from tests.refusals import refused
 
 ONE = at(lines(), 0)
 Y, X = np.asarray(ONE.y), np.asarray(ONE.x)
@@ -21,17 +21,6 @@ def put(values: Any, index: Any, value: float) -> np.ndarray:
     changed = np.array(values, float)
     changed[index] = value
     return changed
-
-
-def refused(call: Callable[[], Any], *words: str) -> str:
-    """A `DataError` of one sentence that says every word."""
-    with pytest.raises(DataError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
-    return text
 
 
 def fit(y: Any = Y, x: Any = X, model: Any = LINES, key: Any = SEED, fields: Any = None, **settings: Any) -> Any:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax import Categorical, CategoricalParams, Data, DataError, Flag, Mixture, MixtureParams, Status, WeightsParams
+from emjax import Categorical, CategoricalParams, Data, Flag, Mixture, MixtureParams, Status, WeightsParams
 from emjax.base import numerics
+from tests.refusals import refused
 
 pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
@@ -27,13 +28,6 @@ def half(*classes: Any) -> MixtureParams:
     ones = np.array(classes, float)
     probabilities = np.stack([1.0 - ones, ones], axis=-1)
     return MixtureParams(WeightsParams(np.full(len(ones), 1.0 / len(ones))), CategoricalParams(probabilities))
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), caught.value
 
 
 def test_one_item_of_two_levels_is_bernoulli() -> None:

@@ -16,7 +16,6 @@ from emjax import (
     BinomialRegression,
     BinomialRegressionParams,
     Data,
-    DataError,
     Flag,
     GammaPrior,
     LinearRegression,
@@ -32,6 +31,7 @@ from emjax import (
 from emjax.base import counts
 from tests import lanes
 from tests.battery import CLOSE, SAME, close
+from tests.refusals import refused
 from tests.rows.common import mixture
 from tests.test_special_cases import one_step
 
@@ -221,13 +221,6 @@ def test_free_coordinates_belong_to_the_components_they_move(shared: Any) -> Non
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), str(caught.value)
 
 
 def put(values: np.ndarray, index: Any, value: float) -> np.ndarray:

@@ -13,7 +13,6 @@ from scipy.special import expit, log_expit
 import emjax
 from emjax import (
     Data,
-    DataError,
     Flag,
     GatedWeights,
     GatingParams,
@@ -30,6 +29,7 @@ from tests import lanes
 from tests.oracle import gaussian
 from tests.oracle.gated_weights import GatedProblem
 from tests.oracle.problem import gaussian_problem
+from tests.refusals import refused
 
 N = 120
 MODEL = Mixture(Gaussian("V"), 2, GatedWeights())
@@ -145,15 +145,6 @@ def test_relabelling_moves_the_baseline() -> None:
     np.testing.assert_allclose(
         latent.prior_weights(moved, z), latent.prior_weights(params, z)[:, [2, 0, 1]], rtol=1e-14
     )
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
 
 
 @lanes.in_float64

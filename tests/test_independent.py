@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import emjax
-from emjax import Categorical, Data, DataError, Gaussian, Independent, LinearRegression, Mixture, Status
+from emjax import Categorical, Data, Gaussian, Independent, LinearRegression, Mixture, Status
+from tests.refusals import refused
 
 pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
@@ -22,13 +23,6 @@ LINE = np.where(LABELS, 1.0, -1.0) * X[:, 0] + 0.3 * RNG.normal(size=N)
 MIXED = Independent([Gaussian("diagonal"), Categorical((2, 3)), LinearRegression()], [2, 2, 1])
 MODEL = Mixture(MIXED, 2)
 DATA = Data(np.column_stack([NORMAL, LEVELS, LINE]), X)
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), caught.value
 
 
 def same(one: Any, other: Any) -> None:
@@ -109,23 +103,3 @@ def test_a_saved_fit_is_the_same(tmp_path: Any) -> None:
     again = emjax.load(tmp_path / "fit.npz")
     assert again.model == fit.model
     jax.tree.map(np.testing.assert_array_equal, again.params, fit.params)
-
-
-@pytest.mark.parametrize(
-    ("family", "fields"),
-    [
-        (emjax.LinearRegression(), ("x", "offset")),
-        (emjax.StudentTRegression(), ("x", "offset")),
-        (emjax.PoissonRegression(), ("x", "offset")),
-        (emjax.NegativeBinomialRegression(), ("x", "offset")),
-        (emjax.BinomialRegression(), ("x", "offset", "trials")),
-        (emjax.Poisson(), ("offset",)),
-        (emjax.Binomial(), ("trials",)),
-        (emjax.WithComponent(emjax.PoissonRegression(), emjax.PointMass()), ("x", "offset")),
-    ],
-    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "",
-)
-def test_a_member_gets_the_fields_that_it_takes(family: emjax.Family, fields: tuple[str, ...]) -> None:
-    """Else a regression would be fitted without its covariates, and say nothing."""
-    assert set(family.uses) == set(fields)
-    assert set(emjax.Independent((emjax.Gaussian("E"), family)).uses) == set(fields)

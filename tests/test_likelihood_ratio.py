@@ -90,6 +90,15 @@ def test_wilson() -> None:
     for end in likelihood_ratio.wilson(np.array([3]), 19, 0.95):
         p = float(end[0])
         assert abs(3 / 19 - p) == pytest.approx(1.959963984540054 * np.sqrt(p * (1 - p) / 19), rel=1e-9)
+    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+    printed = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (count, total), interval in printed.items():
+        np.testing.assert_allclose(likelihood_ratio.wilson(np.array(count), total), interval, atol=5e-5)
 
 
 def test_bad_input(data: Data) -> None:

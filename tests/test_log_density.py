@@ -10,8 +10,9 @@ import pytest
 from scipy import optimize, special, stats
 
 import emjax
-from emjax import Data, DataError, Mixture, Status, from_log_density
+from emjax import Data, Mixture, Status, from_log_density
 from tests.references import gaussian_cases
+from tests.refusals import refused
 from tests.rows import log_density as weibull_rows
 
 pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
@@ -121,13 +122,6 @@ def test_responsibilities_change_starts() -> None:
     assert problem == 0
     # The weighted means, all rows counting for half.
     np.testing.assert_allclose(found, [0.5 * 1 + 0.5 * 5, 0.5 * 9 + 0.5 * 5], rtol=1e-3)
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    for word in words:
-        assert word in str(caught.value), caught.value
 
 
 def test_bad_input() -> None:

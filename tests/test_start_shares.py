@@ -1,6 +1,5 @@
 """One default start often enough ends at the best known maximum; the shares themselves are in bench/README.md."""
 
-import numpy as np
 import pytest
 
 from bench import starts
@@ -31,15 +30,3 @@ def test_every_case_with_a_common_scale_is_promised() -> None:
     common = {case.name for case in starts.cases() if case.K > 1 and starts.common_scale(case)}
     assert common <= set(CASES)
     assert {"regmix_NOdata_NOonEq-K2-common", "gmm_thyroid-K3-EEE", "gmm_galaxies-K6-E"} <= common
-
-
-def test_the_interval_is_wilsons() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-    printed = {
-        (81, 263): (0.2553, 0.3662),
-        (15, 148): (0.0624, 0.1605),
-        (0, 20): (0.0, 0.1611),
-        (1, 29): (0.0061, 0.1718),
-    }
-    for (reached, n), interval in printed.items():
-        np.testing.assert_allclose(starts.wilson(reached, n), interval, atol=5e-5)

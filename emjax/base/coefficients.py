@@ -10,10 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import numerics
-from emjax.base.records import Array
+from emjax.base.records import Array, Data
 from emjax.base.status import DataError
 
 SAME = 1e-6  # given values that are this close, relative to the largest, count as equal
+
+
+def check_intercept(name: str, intercept: Any) -> None:
+    """Errors: `DataError` for an `intercept` that is not True or False."""
+    if not isinstance(intercept, bool):
+        raise DataError(f"{name}(intercept={intercept!r}): use True or False.")
+
+
+def check_covariates(name: str, data: Data, intercept: bool) -> None:
+    """Errors: `DataError` where there is nothing to regress on."""
+    if not intercept and (data.x is None or np.shape(data.x)[-1] == 0):
+        raise DataError(f"{name}(intercept=False) needs covariates: give Data(x=...) or an intercept.")
 
 
 def check_setting(name: str, shared: Any, intercept: bool) -> None:

@@ -45,7 +45,7 @@ def offset_of(data: Data, used: Array) -> tuple[Array, Array]:
     return jnp.where(bad | ~used, 0.0, data.offset), problem
 
 
-def _counts(values: Array, used: Array) -> tuple[Array, Array]:
+def whole_numbers(values: Array, used: Array) -> tuple[Array, Array]:
     """Whole numbers not below 0, others replaced by 0, and `Problem` bits."""
     infinite = ~jnp.isfinite(values)
     bad = ~infinite & ((values < 0) | (values != jnp.round(values)))
@@ -56,7 +56,7 @@ def _counts(values: Array, used: Array) -> tuple[Array, Array]:
 
 def poisson_rows(data: Data, used: Array) -> tuple[PoissonRows, Array]:
     """Rows of counts and `Problem` bits."""
-    y, problem = _counts(data.y, used)
+    y, problem = whole_numbers(data.y, used)
     log_y = jnp.log(jnp.maximum(y, 1.0))
     large = jnp.maximum(y, STIRLING)
     square = 1.0 / large**2
@@ -90,7 +90,7 @@ def poisson_moments(rows: PoissonRows, eta: Array) -> tuple[Array, Array]:
 
 def binomial_rows(data: Data, used: Array) -> tuple[BinomialRows, Array]:
     """Rows of successes and trials (1 each where not given) and `Problem` bits."""
-    y, problem = _counts(data.y, used)
+    y, problem = whole_numbers(data.y, used)
     given = jnp.ones_like(y) if data.trials is None else data.trials
     bad = ~((given >= 1) & (given == jnp.round(given)) & jnp.isfinite(given))
     trials = jnp.where(bad | ~used, 1.0, given)

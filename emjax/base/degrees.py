@@ -201,6 +201,13 @@ class DegreesForm:
         lower = degrees < self.lowest * (1.0 + AT_EDGE)
         return jnp.where(upper, 1, jnp.where(lower, 2, 0)).astype(jnp.int32)
 
+    def boundary_of(self, degrees: Array, fixed: Any, n_free: int) -> Array:
+        """As `Model.boundary`, of all a family's coordinates: the degrees' are the last, the others in the interior."""
+        if not self.free(fixed):
+            return jnp.zeros(n_free, jnp.int32)
+        edge = self.boundary(degrees)
+        return jnp.concatenate([jnp.zeros(n_free - edge.shape[0], jnp.int32), edge])
+
     def flags(self, degrees: Array, fixed: Any) -> Array:
         """BOUNDARY where free degrees are at an end of their range."""
         if not self.free(fixed):

@@ -75,13 +75,18 @@ def clean(data: Data) -> tuple[Array, Array, Array, Array]:
     weight = jnp.asarray(data.weight, data.y.dtype)
     used = weight > 0
     y = data.y if data.offset is None else data.y - data.offset
-    x = jnp.zeros((0, y.shape[0]), y.dtype) if data.x is None else data.x.T
-    bad_y, bad_x = ~jnp.isfinite(y), ~jnp.isfinite(x)
-    problem = jnp.where(jnp.any(bad_y & used), Problem.RESPONSE_NOT_FINITE, 0)
-    problem |= jnp.where(jnp.any(bad_x & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
-    y = jnp.where(bad_y | ~used, 0.0, y)
-    x = jnp.where(bad_x | ~used[None, :], 0.0, x)
-    return y, x, weight, problem
+    bad = ~jnp.isfinite(y)
+    problem = jnp.where(jnp.any(bad & used), Problem.RESPONSE_NOT_FINITE, 0)
+    x, found = covariates(data, used)
+    return jnp.where(bad | ~used, 0.0, y), x, weight, problem | found
+
+
+def covariates(data: Data, used: Array) -> tuple[Array, Array]:
+    """Covariates with rows last, (p, n), 0 where they are not finite or the row does not count, and `Problem` bits."""
+    x = jnp.zeros((0, data.y.shape[0]), data.y.dtype) if data.x is None else data.x.T
+    bad = ~jnp.isfinite(x)
+    problem = jnp.where(jnp.any(bad & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
+    return jnp.where(bad | ~used[None, :], 0.0, x), problem
 
 
 def total_weight(weight: Array) -> Array:
@@ -145,43 +150,6 @@ def _maps(intercept: bool, y_mean: Array, y_unit: Array, x_mean: Array, x_unit: 
     to_user = bordered(y_unit, -y_unit * x_mean / x_unit, slopes)
     to_prepared = bordered(1.0 / y_unit, x_mean / y_unit, units)
     return to_user, to_prepared, jnp.concatenate([y_mean[None], jnp.zeros_like(x_mean)])
-
-
-class Standardised(NamedTuple):
-    """Centred and scaled responses, rows last: y (d, n); mean and unit (d,) in the user's units; their weighted second
-    moments (d, d); whether a column is constant."""
-
-    y: Array
-    mean: Array
-    unit: Array
-    scatter: Array
-    constant: Array
-
-
-def standardise(y: Array, weight: Array, common: bool) -> tuple[Standardised, Array]:
-    """Responses (n, d) by columns, or by one `common` unit, and `Problem` bits; rows of weight 0 become 0."""
-    y, used = y.T, weight > 0
-    bad = ~jnp.isfinite(y)
-    problem = jnp.where(jnp.any(bad & used[None, :]), Problem.RESPONSE_NOT_FINITE, 0)
-    y = jnp.where(bad | ~used[None, :], 0.0, y)
-    total = total_weight(weight)
-    size = magnitude(y)
-    size = jnp.broadcast_to(jnp.max(size), size.shape) if common else size
-    y = y / size[:, None]
-    mean = jnp.sum(y * weight[None, :], axis=1) / total
-    y = jnp.where(used[None, :], y - mean[:, None], 0.0)
-    unit, constant = unit_of(jnp.sum(y**2 * weight[None, :], axis=1) / total, mean)
-    problem |= jnp.where(jnp.any(constant), Problem.CONSTANT_RESPONSE, 0)
-    unit = jnp.broadcast_to(jnp.sqrt(jnp.mean(unit**2)), unit.shape) if common else unit
-    y = y / unit[:, None]
-    scatter = jnp.matmul(y * weight[None, :], y.T, precision=HIGHEST) / total
-    return Standardised(y, mean * size, unit * size, scatter, jnp.any(constant)), problem
-
-
-def dependent(scatter: Array) -> Array:
-    """Whether a column follows from those before it: a pivot of its second moments (d, d) is rounding."""
-    pivots = jnp.diagonal(numerics.cholesky(scatter)) ** 2
-    return jnp.any(pivots < COLLINEAR * jnp.finfo(scatter.dtype).eps * jnp.diagonal(scatter))
 
 
 def ridged(xx: Array) -> Array:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base.records import Array, Data, Params
-from emjax.base.status import Problem
+from emjax.base.status import DataError, Problem
 
 
 class FamilyDefaults:
@@ -27,6 +28,21 @@ class FamilyDefaults:
     def uses(self) -> tuple[str, ...]:
         """The response alone."""
         return ()
+
+    def check(self, data: Data) -> None:
+        """What the family does not use has no place in the data."""
+        self.refuse_unused(data)
+
+    def refuse_unused(self, data: Data, **sentences: str) -> None:
+        """On the host: data that are not among `uses` raise `DataError`, some fields with a sentence of their own."""
+        for name in ("x", "offset", "trials", "z"):
+            if getattr(data, name) is not None and name not in self.uses:
+                raise DataError(sentences.get(name, f"{type(self).__name__} has no {name}: leave it out of Data."))
+
+    def refuse_columns(self, data: Data) -> None:
+        """On the host: more than one response raises `DataError`."""
+        if np.ndim(data.y) != 1:
+            raise DataError(f"{type(self).__name__} needs y of shape (n,), not {np.shape(data.y)}: give one response.")
 
     @property
     def prior_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ families are not `monotone`, and the engine halves a step that lowered the objec
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -50,20 +51,16 @@ class RegressionData(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CanonicalRegression(FamilyDefaults):
-    """What Poisson and binomial regression have in common.
-
-    A family gives `_rows`, `_working`, `_density`, `_moments` and `_draw`, and its record of coefficients (K, p).
-    """
+class CanonicalRegression(FamilyDefaults, ABC):
+    """What Poisson and binomial regression have in common; `blocks` is their record of coefficients (K, p)."""
 
     intercept: bool = True
     shared: Any = None
-    blocks: ClassVar[Any] = None
+    blocks: ClassVar[Any]
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"{name}(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept(name, self.intercept)
         shares.check_setting(name, self.shared, self.intercept)
 
     @property
@@ -72,24 +69,29 @@ class CanonicalRegression(FamilyDefaults):
         return False
 
     @staticmethod
+    @abstractmethod
     def _rows(data: Data, used: Array) -> tuple[Any, Array]:
-        raise NotImplementedError
+        """Rows in the form that the density takes, and `Problem` bits."""
 
     @staticmethod
+    @abstractmethod
     def _working(rows: Any) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """The link of each row's own mean, nearly, and its precision, (n,)."""
 
     @staticmethod
+    @abstractmethod
     def _density(rows: Any, eta: Array) -> Array:
-        raise NotImplementedError
+        """Log density (K, n) at linear predictors (K, n), nats."""
 
     @staticmethod
+    @abstractmethod
     def _moments(rows: Any, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """Residuals and variances, (K, n)."""
 
     @staticmethod
+    @abstractmethod
     def _draw(key: Array, eta: Array, data: Data) -> Array:
-        raise NotImplementedError
+        """y (n,) at linear predictors (n,)."""
 
     def _columns(self, p: int) -> Columns:
         return Columns.of(self.shared, self.intercept, p)
@@ -102,13 +104,10 @@ class CanonicalRegression(FamilyDefaults):
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates; one column at least must vary."""
         name = type(self).__name__
-        if data.z is not None:
-            raise DataError(f"{name} has no z: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"{name} needs y of shape (n,), not {np.shape(data.y)}: give one response.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
+        shares.check_covariates(name, data, self.intercept)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
-        if p == 0:
-            raise DataError(f"{name}(intercept=False) needs covariates: give Data(x=...) or an intercept.")
         if not self._columns(p).own:
             raise DataError(f"{name}(shared={self.shared!r}) shares every coefficient: leave one to the components.")
 
@@ -125,7 +124,7 @@ class CanonicalRegression(FamilyDefaults):
         weight, used = counts.used_rows(data)
         rows, problem = self._rows(data, used)
         offset, found = counts.offset_of(data, used)
-        _, x, _, found_x = design.clean(data._replace(y=jnp.zeros_like(data.y), offset=None))
+        x, found_x = design.covariates(data, used)
         zero, one = jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
         centred = self._columns(x.shape[0] + int(self.intercept)).centred(self.intercept)
         columns, found_design = design.prepare(x, weight, self.intercept, zero, one, centred)
@@ -236,14 +235,7 @@ class CanonicalRegression(FamilyDefaults):
 
     def sample(self, key: Array, params: Any, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype, n = params.coefficients.dtype, labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        eta = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            eta = eta + jnp.asarray(data.offset, dtype)
-        return self._draw(key, eta, data)
+        return self._draw(key, design.predictor(params.coefficients, data, labels, self.intercept), data)
 
 
 def _shortened(step: Array) -> Array:

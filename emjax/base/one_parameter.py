@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.settings import Degeneracy
-from emjax.base.status import DataError, Flag
+from emjax.base.status import Flag
 
 AT_EDGE = 1e-8  # a number this close to the edge of its space, in prepared units, is at it
 
@@ -23,33 +23,29 @@ class OneParameterStatistics(NamedTuple):
     exposure: Array
 
 
-class OneParameter(FamilyDefaults):
-    """A family whose record `blocks` has one field (K,).
+class OneParameter(FamilyDefaults, ABC):
+    """A family whose record `blocks` has one field (K,)."""
 
-    A family gives `_to_free` and `_from_free`, elementwise, and `_edges`: which entries are at an end of their space,
-    as `Model.boundary` codes them.
-    """
+    blocks: ClassVar[Any]
 
-    blocks: ClassVar[Any] = None
-
+    @abstractmethod
     def _to_free(self, values: Array) -> Array:
-        raise NotImplementedError
+        """Unconstrained coordinates, elementwise."""
 
+    @abstractmethod
     def _from_free(self, free: Array) -> Array:
-        raise NotImplementedError
+        """The inverse of `_to_free`."""
 
+    @abstractmethod
     def _edges(self, values: Array) -> Array:
-        raise NotImplementedError
+        """Which entries are at an end of their space, as `Model.boundary` codes them."""
 
-    def _refuse(self, data: Data, *names: str) -> None:
-        """Errors: `DataError` for y that is not one column, or for data of these names."""
+    def check(self, data: Data) -> None:
+        """y must be one column; covariates, and data that the family does not use, have no place here."""
+        self.refuse_columns(data)
         own = type(self).__name__
-        if np.ndim(data.y) != 1:
-            raise DataError(f"{own} needs y of shape (n,), not {np.shape(data.y)}: give one response.")
-        for name in names:
-            if getattr(data, name) is not None:
-                hint = f", or use {own}Regression" if name in ("x", "offset") else ""
-                raise DataError(f"{own} has no {name}: leave it out of Data{hint}.")
+        sentence = f"{own} has no %s: leave it out of Data, or use {own}Regression."
+        self.refuse_unused(data, x=sentence % "x", offset=sentence % "offset")
 
     def elemental(self, prepared: Any) -> int:
         """One row has a value of its own."""

@@ -12,15 +12,6 @@ from emjax.base.records import Array, Data
 from emjax.base.status import DataError, Problem
 
 
-def check(name: str, data: Data) -> None:
-    """On the host: one column y and nothing else, else `DataError`."""
-    for field in ("x", "offset", "trials", "z"):
-        if getattr(data, field) is not None:
-            raise DataError(f"{name} has no {field}: leave it out of Data.")
-    if np.ndim(data.y) != 1:
-        raise DataError(f"{name} needs y of shape (n,), not {np.shape(data.y)}: give one response.")
-
-
 def check_values(name: str, values: Any) -> None:
     """On the host: values that are not positive and finite raise `DataError`; None passes."""
     if values is not None and not np.all(np.isfinite(values) & (np.asarray(values) > 0)):

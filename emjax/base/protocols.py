@@ -143,6 +143,7 @@ class Model(Protocol):
     """What the engine runs. A model of one's own subclasses this and gives `expect`, `maximize` and `start`.
 
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
+    missing : True where NaN in y is a missing cell, not an error.
     sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a
     missing row, and information criteria count observed rows. row_blocks : blocks of the parameters, a NamedTuple, that
     have one entry a row of the data; in lanes they are padded as the data are, `from_user` takes any number of rows,
@@ -150,6 +151,7 @@ class Model(Protocol):
     """
 
     monotone: ClassVar[bool] = True
+    missing: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
     row_blocks: ClassVar[tuple[str, ...]] = ()
 
@@ -235,6 +237,10 @@ class Model(Protocol):
 
     def check(self, data: Data) -> None:
         """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """On the host: where the first fault behind `problem` is, or an empty string."""
+        return ""
 
     def check_settings(self, prior: Any, fixed: Any, params: Params) -> None:
         """On the host: impossible priors, fixed blocks and given starts (leading dataset axis) raise `DataError`."""

@@ -93,7 +93,7 @@ def one(model: Model, data: Any) -> Data:
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
-    data = _with_units(units.whole(data) if getattr(model, "sequential", False) else data)
+    data = _with_units(units.whole(data) if model.sequential else data)
     assert data.weight is not None
     n_units = n if data.unit is None else int(data.unit[-1]) + 1
     if data.weight.shape != (n_units,):

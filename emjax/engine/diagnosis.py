@@ -14,7 +14,7 @@ from emjax.base.status import Problem
 def explain(model: Any, data: Data, problem: Problem) -> str:
     """One sentence for a single dataset: what is wrong, where, and what to try. A model may know the place itself."""
     text = problem.describe()
-    known = model.culprit(data, problem) if hasattr(model, "culprit") else ""
+    known = model.culprit(data, problem)
     where = [place for found, place in _PLACES.items() if found & problem for place in [place(data)] if place]
     where = [known] if known else where
     return f"The dataset cannot be fitted: {text}{' (' + '; '.join(where) + ')' if where else ''}."

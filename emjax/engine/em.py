@@ -68,6 +68,11 @@ def objective_of(model: Model, params: Params, prepared: Any, log_likelihood: Ar
     return jnp.asarray(model.objective(params, prepared, log_likelihood), log_likelihood.dtype)
 
 
+def objective_at(model: Model, params: Params, prepared: Any) -> Array:
+    """The objective of `params`, by an E-step of its own, nats."""
+    return objective_of(model, params, prepared, model.expect(params, prepared).log_likelihood)
+
+
 def tick(
     model: Model,
     degeneracy: Degeneracy,

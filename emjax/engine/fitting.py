@@ -53,7 +53,7 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
     single = datasets.one(model, data)
     found = fit_many(model, [data], key, ids=[id], certificate=certificate, **settings)
     if found.status[0] == Status.INVALID_DATA:
-        single = units.missing_unobserved(single) if getattr(model, "sequential", False) else single
+        single = units.missing_unobserved(single) if model.sequential else single
         raise DataError(diagnosis.explain(model, single, Problem(int(found.problems[0]))))
     return found[0]
 

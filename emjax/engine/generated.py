@@ -93,7 +93,7 @@ def of(model: Model, generate: Generate, root: np.ndarray, first: int, length: i
     """A stream, its first dataset held against the model. Errors: `DataError`."""
     if not callable(generate):
         raise DataError(f"generate={generate!r}: give a function from a jax key to the Data of one dataset.")
-    if getattr(model, "sequential", False):
+    if model.sequential:
         generate = _Whole(generate)
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         like = jax.eval_shape(partial(_typed, generate), root, np.uint32(0))

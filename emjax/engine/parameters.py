@@ -1,4 +1,4 @@
-"""Parameters of any model as named blocks, and which of them have an entry for each component."""
+"""Parameters of any model as named blocks, which of them have an entry for each component, and as one vector."""
 
 from __future__ import annotations
 
@@ -41,6 +41,26 @@ def entries(block: Block, leading: int = 0) -> list[tuple[int, ...]]:
     return list(np.ndindex(block.values.shape[leading + block.of_components :]))
 
 
+def n_exchangeable(model: Any) -> int:
+    """How many components may exchange their labels: all but those that a family puts at the end; 0 without any."""
+    return getattr(model, "n_components", 0) - getattr(getattr(model, "family", None), "extra", 0)
+
+
+def flatten(params: Params, leading: int = 1) -> np.ndarray:
+    """A record with so many leading axes as one array, its own axes flattened in the order of `jax.tree.leaves`."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:leading], -1) for leaf in leaves], axis=leading)
+
+
+def unflatten(flat: np.ndarray, like: Params) -> Params:
+    """Values (D, L) as a record like `like`, leading axis D: the inverse of `flatten`, but for the dtypes."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([int(np.prod(np.shape(leaf)[1:])) for leaf in leaves])[:-1]
+    parts = np.split(flat, ends, axis=1)
+    shaped = [part.reshape(len(flat), *np.shape(leaf)[1:]) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
+
+
 def _name(path: tuple[Any, ...], whole: bool) -> str:
     """The place in a record, such as "coefficients" or "parts[1].means"; with what the record belongs to if `whole`."""
     text = jax.tree_util.keystr(path).lstrip(".")
@@ -49,11 +69,10 @@ def _name(path: tuple[Any, ...], whole: bool) -> str:
 
 
 def _of_components(model: Any, params: Params) -> list[bool]:
-    n_components = getattr(model, "n_components", 0)
-    exchangeable = n_components - getattr(getattr(model, "family", None), "extra", 0)
+    n_components, exchangeable = getattr(model, "n_components", 0), n_exchangeable(model)
     sizes = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(params)]
     possible = [size in ((n_components,), (exchangeable,)) for size in sizes]
-    if exchangeable < 2 or not hasattr(model, "relabel"):
+    if exchangeable < 2:
         return possible
     # Values that all differ: what is the same with two labels exchanged does not depend on them.
     leaves, structure = jax.tree.flatten(params)

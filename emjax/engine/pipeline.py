@@ -48,7 +48,7 @@ def _repeated(data: Data) -> Data:
 def _observations(model: Any, data: Data, count: int) -> np.ndarray:
     """Sum of the units' weights; of a sequential model, of those of the observed rows."""
     weight = np.asarray(data.weight)[:count]
-    if getattr(model, "sequential", False):
+    if model.sequential:
         unit, y = np.asarray(data.unit)[:count], np.asarray(data.y)[:count]
         seen = ~np.all(np.isnan(y).reshape(*y.shape[:2], -1), axis=2)
         if data.observed is not None:

@@ -107,9 +107,8 @@ class Fit(_Record):
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        missing = getattr(self.model, "missing", False)
-        seen = units.missing_unobserved(single) if getattr(self.model, "sequential", False) else single
-        culprit = diagnosis.not_finite(seen, missing)
+        seen = units.missing_unobserved(single) if self.model.sequential else single
+        culprit = diagnosis.not_finite(seen, self.model.missing)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
         # Weights belong to the fit: rows of weight 0 are predicted too.
@@ -118,7 +117,7 @@ class Fit(_Record):
         with jax.enable_x64(True):
             found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
-        return _blank(found, seen, missing)
+        return _blank(found, seen, self.model.missing)
 
     def summary(self, kind: str | None = "auto", level: float = 0.95) -> str:
         """The fit in words: how it ended, its criteria, what the restarts say, its parameters with standard errors.

@@ -11,7 +11,7 @@ from jax import lax
 
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
-from emjax.engine import blocks, em, keys, starts
+from emjax.engine import blocks, derivatives, em, keys, starts
 from emjax.engine.programs import Program
 
 PROBE_STEPS = 3  # EM steps before a probe is judged
@@ -97,20 +97,13 @@ def curvature(
         data = blocks.take(prepared, dataset)
         params = model.canonical(params, data)
         free = model.to_free(params, data)
-        gradient = jax.grad(partial(_objective, model, data, params))
-        m = free.shape[0]
+        gradient = jax.grad(lambda free: em.objective_at(model, model.from_free(free, data, params), data))
         information = jnp.zeros((0, 0), free.dtype)
         if second:
-            columns = lax.map(lambda v: jax.jvp(gradient, (free,), (v,))[1], jnp.eye(m, dtype=free.dtype))
-            information = -0.5 * (columns + columns.T)
+            information = derivatives.information(gradient, free)
         return Curvature(free, gradient(free), information, model.boundary(params, data))
 
     return blocks.map_blocks(one, width, count, dataset, params)
-
-
-def _objective(model: Model, data: Any, like: Params, free: Array) -> Array:
-    params = model.from_free(free, data, like)
-    return em.objective_of(model, params, data, model.expect(params, data).log_likelihood)
 
 
 @Program
@@ -128,9 +121,7 @@ def probe(
         data = blocks.take(prepared, dataset)
         straight = model.from_free(free, data, like)
         bent = lax.fori_loop(0, PROBE_STEPS, lambda _, params: em.em_step(model, params, data)[0], straight)
-        before, after = (
-            em.objective_of(model, p, data, model.expect(p, data).log_likelihood) for p in (straight, bent)
-        )
+        before, after = (em.objective_at(model, params, data) for params in (straight, bent))
         better = after >= before  # False where the steps end in NaN
         return jax.tree.map(lambda a, b: jnp.where(better, a, b), (bent, after), (straight, before))
 

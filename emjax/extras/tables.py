@@ -11,12 +11,12 @@ from emjax.engine import parameters
 from emjax.extras.frames import Groups, has_intercept
 from emjax.extras.optional import require
 from emjax.inference import order_by, permute
+from emjax.inference.tables import SHARED
 
 _RESERVED = ("component", "weight", "scale", "parameter", "value", "log_likelihood", "n", "status", "flags", "reason")
 # A covariate is named as collinear where this share of its length or less is left beside those before it.
 _DEPENDENT = 1e-6
 _NOT_FINITE = Problem.RESPONSE_NOT_FINITE | Problem.COVARIATE_NOT_FINITE
-SHARED = "all"  # stands for the component in the rows of parameters that all components share
 
 
 def fits_table(fits: Fits, groups: Groups) -> Any:

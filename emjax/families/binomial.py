@@ -48,10 +48,6 @@ class Binomial(OneParameter):
         """The trials."""
         return ("trials",)
 
-    def check(self, data: Data) -> None:
-        """y must be one column; covariates and offsets have no place here."""
-        self._refuse(data, "x", "offset", "z")
-
     def check_params(self, params: BinomialParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.probabilities is None:

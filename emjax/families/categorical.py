@@ -17,10 +17,11 @@ from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.settings import Degeneracy
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag, Problem
 
-# A probability this close to 0 is on the boundary; or one that means less than such a count of rows, if below 1e-6.
-AT_ZERO, COUNT_AT_ZERO = 1e-8, 1e-5
+# A probability that means less than such a count of rows is on the boundary too, if below 1e-6.
+COUNT_AT_ZERO = 1e-5
 LOW = -1e30  # stands for log 0 in sums of products: 0 times it is 0, and one of it says that the row is impossible
 POOLED = 0.2  # share of the whole sample's frequencies in a start, so that no probability starts at 0
 
@@ -102,9 +103,7 @@ class Categorical(FamilyDefaults):
         n_items = 1 if len(shape) == 1 else shape[1]
         if self.n_columns not in (None, n_items):
             raise DataError(f"Categorical(levels={self.levels!r}) has {self.n_columns} items but y has {n_items}.")
-        for name in ("x", "offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"Categorical has no {name}: leave it out of Data.")
+        self.refuse_unused(data)
 
     def check_params(self, params: CategoricalParams) -> None:
         """Values that are not probabilities raise `DataError`; None passes."""

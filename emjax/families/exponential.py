@@ -53,7 +53,8 @@ class Exponential(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column, without covariates."""
-        positive.check("Exponential", data)
+        self.refuse_unused(data)
+        self.refuse_columns(data)
 
     def check_params(self, params: ExponentialParams) -> None:
         """Rates that are not positive raise `DataError`; None passes."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import design, factors, numerics, rotations
+from emjax.base import factors, numerics, responses, rotations
 from emjax.base.covariances import CovarianceForm
 from emjax.base.protocols import FamilyDefaults
 from emjax.base.records import Array, Data
@@ -85,9 +85,7 @@ class FactorAnalyser(FamilyDefaults):
         """y must be (n, p), with p large enough for so many factors; covariates have no place here."""
         if np.ndim(data.y) != 2:
             raise DataError(f"FactorAnalyser needs y of shape (n, p), not {np.shape(data.y)}.")
-        for name in ("x", "z", "offset", "trials"):
-            if getattr(data, name) is not None:
-                raise DataError(f"FactorAnalyser has no {name}: leave it out of Data.")
+        self.refuse_unused(data)
         factors.check_identified(np.shape(data.y)[1], self.n_factors, isotropic=False)
 
     def check_params(self, params: FactorAnalyserParams) -> None:
@@ -101,8 +99,8 @@ class FactorAnalyser(FamilyDefaults):
         if prior is not None or fixed is not None:
             raise DataError("FactorAnalyser has no prior and no fixed blocks: leave them out.")
         weight = jnp.asarray(data.weight, data.y.dtype)
-        found, problem = design.standardise(data.y, weight, False)
-        problem |= jnp.where(design.dependent(found.scatter) & ~found.constant, Problem.COLLINEAR, 0)
+        found, problem = responses.standardise(data.y, weight, False)
+        problem |= jnp.where(responses.dependent(found), Problem.COLLINEAR, 0)
         leading = self._leading(found.scatter)[1]
         anchors = rotations.anchors(leading, self.n_factors)
         return FactorAnalyserData(found.y, found.mean, found.unit, anchors, None), jnp.int32(problem)

@@ -58,7 +58,8 @@ class Gamma(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column, without covariates."""
-        positive.check("Gamma", data)
+        self.refuse_unused(data)
+        self.refuse_columns(data)
 
     def check_params(self, params: GammaParams) -> None:
         """Values that are not positive raise `DataError`; blocks may be None."""

@@ -74,11 +74,7 @@ class Gaussian(FamilyDefaults):
         """y must be (n,) or (n, d); covariates have no place here."""
         if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
             raise DataError(f"Gaussian needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
-        if data.x is not None:
-            raise DataError("Gaussian has no covariates: leave out x, or use LinearRegression.")
-        for name in ("offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"Gaussian has no {name}: leave it out of Data.")
+        self.refuse_unused(data, x="Gaussian has no covariates: leave out x, or use LinearRegression.")
 
     def check_params(self, params: GaussianParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
@@ -93,10 +89,10 @@ class Gaussian(FamilyDefaults):
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[GaussianData, Array]:
         """Centre and scale, by column where the form allows it, by one number for the spherical forms."""
-        found, scatter, problem = responses.standardise(data, self.form)
-        prepared = GaussianData(*found, None, None)
+        found, problem = responses.standardise_for(self.form, data)
+        prepared = GaussianData(found.y, found.mean, found.unit, found.deviation, None, None)
         if prior is not None:
-            prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, scatter, n_components))
+            prepared = prepared._replace(prior=self._prepare_prior(prior, prepared, found.scatter, n_components))
         if fixed is not None:
             prepared = prepared._replace(fixed=self._prepare_fixed(fixed, prepared))
         return prepared, jnp.int32(problem)

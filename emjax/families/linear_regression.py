@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import coefficients as shares
-from emjax.base import design, numerics, priors
+from emjax.base import design, numerics, positive, priors
 from emjax.base.coefficients import Columns
 from emjax.base.design import Design
 from emjax.base.priors import NormalInverseGamma
@@ -68,8 +68,7 @@ class LinearRegression(FamilyDefaults):
     blocks: ClassVar[Any] = LinearRegressionParams
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"LinearRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("LinearRegression", self.intercept)
         if self.scale not in ("component", "common"):
             raise DataError(f"LinearRegression(scale={self.scale!r}): use 'component' or 'common'.")
         shares.check_setting("LinearRegression", self.shared, self.intercept)
@@ -89,13 +88,9 @@ class LinearRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        for name in ("trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"LinearRegression has no {name}: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"LinearRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("LinearRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
+        shares.check_covariates("LinearRegression", data, self.intercept)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
         if self.common and not Columns.of(self.shared, self.intercept, p).own:
             raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")
@@ -103,8 +98,7 @@ class LinearRegression(FamilyDefaults):
     def check_params(self, params: LinearRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         shares.check_coefficients(params.coefficients, self.shared, self.intercept)
-        if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
-            raise DataError("scale must be positive and finite.")
+        positive.check_values("scale", params.scale)
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 

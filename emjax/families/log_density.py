@@ -65,8 +65,7 @@ class LogDensity(FamilyDefaults):
         """The user's functions must give one number a row, and floating-point parameters."""
         if np.ndim(data.y) not in (1, 2):
             raise DataError(f"from_log_density needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
-        if data.z is not None:
-            raise DataError("The components have no z: leave it out of Data.")
+        self.refuse_unused(data, z="The components have no z: leave it out of Data.")
         floats = [(name, getattr(data, name)) for name in FIELDS if getattr(data, name) is not None]
         shapes = {name: jax.ShapeDtypeStruct(np.shape(value), jnp.float32) for name, value in floats}
         row = {name: jax.ShapeDtypeStruct(np.shape(value)[1:], jnp.float32) for name, value in floats}

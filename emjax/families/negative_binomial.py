@@ -64,7 +64,8 @@ class NegativeBinomial(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column, without covariates."""
-        overdispersion.check("NegativeBinomial", data, covariates=False)
+        self.refuse_unused(data)
+        self.refuse_columns(data)
 
     def check_params(self, params: NegativeBinomialParams) -> None:
         """Values that are not positive raise `DataError`; blocks may be None."""

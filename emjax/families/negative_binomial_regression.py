@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import bounded, design, numerics, overdispersion, positive, special
+from emjax.base import coefficients as shares
 from emjax.base.design import Design
 from emjax.base.overdispersion import Counts
 from emjax.base.protocols import FamilyDefaults
@@ -71,8 +72,7 @@ class NegativeBinomialRegression(FamilyDefaults):
     blocks: ClassVar[Any] = Params
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"NegativeBinomialRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("NegativeBinomialRegression", self.intercept)
 
     @property
     def monotone(self) -> bool:
@@ -86,9 +86,9 @@ class NegativeBinomialRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        overdispersion.check("NegativeBinomialRegression", data, covariates=True)
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("NegativeBinomialRegression(intercept=False) needs covariates: give Data(x=...).")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
+        shares.check_covariates("NegativeBinomialRegression", data, self.intercept)
 
     def check_params(self, params: Params) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
@@ -237,11 +237,5 @@ class NegativeBinomialRegression(FamilyDefaults):
 
     def sample(self, key: Array, params: Params, data: Data, labels: Array) -> Array:
         """y (n,) given the component of each row."""
-        dtype, n = params.sizes.dtype, labels.shape[0]
-        x = jnp.zeros((n, 0), dtype) if data.x is None else jnp.asarray(data.x, dtype)
-        if self.intercept:
-            x = jnp.concatenate([jnp.ones((n, 1), dtype), x], axis=1)
-        log_means = jnp.sum(x * params.coefficients[labels], axis=1)
-        if data.offset is not None:
-            log_means = log_means + jnp.asarray(data.offset, dtype)
+        log_means = design.predictor(params.coefficients, data, labels, self.intercept)
         return overdispersion.sample(key, jnp.exp(log_means), params.sizes[labels])

@@ -50,10 +50,6 @@ class Poisson(OneParameter):
         """The offset, as log exposure."""
         return ("offset",)
 
-    def check(self, data: Data) -> None:
-        """y must be one column; covariates and trials have no place here."""
-        self._refuse(data, "x", "trials", "z")
-
     def check_params(self, params: PoissonParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.rates is not None and not np.all(np.isfinite(params.rates) & (np.asarray(params.rates) >= 0)):

@@ -12,7 +12,6 @@ from emjax.base import counts
 from emjax.base.newton import CanonicalRegression
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
-from emjax.base.status import DataError
 
 
 @register
@@ -46,8 +45,8 @@ class PoissonRegression(CanonicalRegression):
 
     def check(self, data: Data) -> None:
         """As of all such regressions; no trials."""
-        if data.trials is not None:
-            raise DataError("PoissonRegression has no trials: leave them out of Data, or use BinomialRegression.")
+        instead = "PoissonRegression has no trials: leave them out of Data, or use BinomialRegression."
+        self.refuse_unused(data, trials=instead)
         super().check(data)
 
     @staticmethod

@@ -107,11 +107,7 @@ class StudentT(FamilyDefaults):
         """y must be (n,) or (n, d); covariates have no place here."""
         if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
             raise DataError(f"StudentT needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
-        if data.x is not None:
-            raise DataError("StudentT has no covariates: leave out x, or use StudentTRegression.")
-        for name in ("offset", "trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"StudentT has no {name}: leave it out of Data.")
+        self.refuse_unused(data, x="StudentT has no covariates: leave out x, or use StudentTRegression.")
 
     def check_params(self, params: StudentTParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
@@ -128,8 +124,8 @@ class StudentT(FamilyDefaults):
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[StudentTData, Array]:
         """Centre and scale, by column where the form allows it, by one number for the spherical forms."""
         degrees_forms.no_prior("StudentT", prior)
-        found, _, problem = responses.standardise(data, self.form)
-        prepared = StudentTData(*found, None)
+        found, problem = responses.standardise_for(self.form, data)
+        prepared = StudentTData(found.y, found.mean, found.unit, found.deviation, None)
         if fixed is not None:
             dtype, unit = prepared.y.dtype, prepared.unit
             means, scales, degrees = fixed
@@ -228,11 +224,8 @@ class StudentT(FamilyDefaults):
 
     def boundary(self, params: StudentTParams, prepared: StudentTData) -> Array:
         """Degrees at an end of their range; all else is in the interior."""
-        m = self.n_free(prepared, params.degrees.shape[0])
-        if not self.degrees_form.free((prepared.fixed or NOTHING).degrees):
-            return jnp.zeros(m, jnp.int32)
-        edge = self.degrees_form.boundary(params.degrees)
-        return jnp.concatenate([jnp.zeros(m - edge.shape[0], jnp.int32), edge])
+        m, fixed = self.n_free(prepared, params.degrees.shape[0]), (prepared.fixed or NOTHING).degrees
+        return self.degrees_form.boundary_of(params.degrees, fixed, m)
 
     def relabel(self, params: StudentTParams, permutation: Array) -> StudentTParams:
         """Component k of the result is component permutation[k] of `params`."""

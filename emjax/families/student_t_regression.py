@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import coefficients as shares
 from emjax.base import degrees as degrees_forms
-from emjax.base import design, numerics
+from emjax.base import design, numerics, positive
 from emjax.base.covariances import VARIANCE_FLOOR
 from emjax.base.degrees import DegreesForm, DegreesSums
 from emjax.base.design import Design
@@ -78,8 +79,7 @@ class StudentTRegression(FamilyDefaults):
     blocks: ClassVar[Any] = StudentTRegressionParams
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"StudentTRegression(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("StudentTRegression", self.intercept)
         if self.scale not in ("component", "common"):
             raise DataError(f"StudentTRegression(scale={self.scale!r}): use 'component' or 'common'.")
         form = DegreesForm.checked("StudentTRegression", self.degrees, self.degrees_range)
@@ -108,20 +108,15 @@ class StudentTRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        for name in ("trials", "z"):
-            if getattr(data, name) is not None:
-                raise DataError(f"StudentTRegression has no {name}: leave it out of Data.")
-        if np.ndim(data.y) != 1:
-            raise DataError(f"StudentTRegression needs y of shape (n,), not {np.shape(data.y)}: give one response.")
-        if not self.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
-            raise DataError("StudentTRegression(intercept=False) needs covariates: give Data(x=...) or an intercept.")
+        self.refuse_unused(data)
+        self.refuse_columns(data)
+        shares.check_covariates("StudentTRegression", data, self.intercept)
 
     def check_params(self, params: StudentTRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
             raise DataError("coefficients must be finite.")
-        if params.scale is not None and not np.all(np.isfinite(params.scale) & (np.asarray(params.scale) > 0)):
-            raise DataError("scale must be positive and finite.")
+        positive.check_values("scale", params.scale)
         degrees_forms.check_degrees(params.degrees)
 
     # --- once per dataset -------------------------------------------------------------------------------------------
@@ -236,11 +231,8 @@ class StudentTRegression(FamilyDefaults):
 
     def boundary(self, params: StudentTRegressionParams, prepared: StudentTRegressionData) -> Array:
         """Degrees at an end of their range; all else is in the interior."""
-        m = self.n_free(prepared, params.degrees.shape[0])
-        if not self.degrees_form.free((prepared.fixed or NOTHING).degrees):
-            return jnp.zeros(m, jnp.int32)
-        edge = self.degrees_form.boundary(params.degrees)
-        return jnp.concatenate([jnp.zeros(m - edge.shape[0], jnp.int32), edge])
+        m, fixed = self.n_free(prepared, params.degrees.shape[0]), (prepared.fixed or NOTHING).degrees
+        return self.degrees_form.boundary_of(params.degrees, fixed, m)
 
     def relabel(self, params: StudentTRegressionParams, permutation: Array) -> StudentTRegressionParams:
         """Component k of the result is component permutation[k] of `params`."""

@@ -17,10 +17,11 @@ import numpy as np
 from emjax.base.records import Params
 from emjax.base.settings import Race
 from emjax.base.status import DataError, Status
-from emjax.engine import after, choice, fitting, keys
+from emjax.engine import after, choice, fitting, keys, parameters
 from emjax.engine.results import Fit, Fits
-from emjax.inference import influence, information, percentiles, resampling
+from emjax.inference import influence, percentiles, resampling
 from emjax.inference.labels import Labels
+from emjax.inference.percentiles import check_level
 
 INTERVALS = ("percentile", "basic", "bca")
 OF_FITS = ("stop", "degeneracy", "prior", "fixed", "precision", "polish", "acceleration")
@@ -95,8 +96,8 @@ class Bootstrap:
         )
         params, status, given = lifted or (self.params, self.status, self.reason)
         at = after.point(self.fits)
-        reason, estimate = flatten(given, 1), flatten(at.params, 1)
-        values = np.where(choice.eligible(status)[:, :, None], flatten(params, 2), np.nan)
+        reason, estimate = parameters.flatten(given, 1), parameters.flatten(at.params, 1)
+        values = np.where(choice.eligible(status)[:, :, None], parameters.flatten(params, 2), np.nan)
         tails = np.broadcast_to(np.array([0.5 - 0.5 * level, 0.5 + 0.5 * level])[:, None, None], (2, *estimate.shape))
         if kind == "bca":
             with np.errstate(all="ignore"):
@@ -108,7 +109,7 @@ class Bootstrap:
         lost = np.isnan(lower) | np.isnan(upper)
         reason = np.where((reason == 0) & lost, Missing.TOO_FEW, reason)
         limits = [np.where(reason == Missing.NONE, limit, np.nan) for limit in (lower, upper)]
-        found = [information.unflatten(a, at.params) for a in (*limits, reason)]
+        found = [parameters.unflatten(a, at.params) for a in (*limits, reason)]
         lower, upper, reason = jax.tree.map(lambda a: a[0], found) if single else found
         return BootstrapIntervals(lower, upper, reason, level, kind)
 
@@ -165,19 +166,12 @@ def bootstrap(
         for room, values in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
             room[where] = values
         log_likelihood[where], status[where] = scalars
-    se, reason = _standard_errors(flatten(params, 2), choice.eligible(status), lost)
-    records = [params, log_likelihood, status, *(information.unflatten(a, at.params) for a in (se, reason))]
+    se, reason = _standard_errors(parameters.flatten(params, 2), choice.eligible(status), lost)
+    records = [params, log_likelihood, status, *(parameters.unflatten(a, at.params) for a in (se, reason))]
     params, log_likelihood, status, se, reason = (
         jax.tree.map(lambda a: a[0], records) if isinstance(fits, Fit) else records
     )
     return Bootstrap(fits, kind, params, log_likelihood, status, se, reason, level)
-
-
-def check_level(level: Any) -> float:
-    """Errors: `DataError` outside (0, 1)."""
-    if isinstance(level, bool) or not isinstance(level, (float, np.floating)) or not 0.0 < level < 1.0:
-        raise DataError(f"level={level!r}: give a number between 0 and 1, such as 0.95.")
-    return float(level)
 
 
 def _lost(at: after.Point, status: np.ndarray, kind: str) -> np.ndarray:
@@ -229,12 +223,6 @@ class Refit:
             pairs = ((f.params, f.log_likelihood, f.status) for f in fits)
             params, log_likelihood, status = jax.tree.map(better, *pairs)
         return params, log_likelihood, status
-
-
-def flatten(params: Params, leading: int) -> np.ndarray:
-    """A record with so many leading axes as one array, its own axes flattened in the order of `jax.tree.leaves`."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
-    return np.concatenate([leaf.reshape(*leaf.shape[:leading], -1) for leaf in leaves], axis=leading)
 
 
 def _standard_errors(values: np.ndarray, valid: np.ndarray, lost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

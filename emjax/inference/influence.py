@@ -12,7 +12,7 @@ import numpy as np
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.status import DataError
-from emjax.engine import after
+from emjax.engine import after, derivatives
 from emjax.engine.results import Fit, Fits
 from emjax.inference import information
 
@@ -29,9 +29,9 @@ def acceleration(fits: Fit | Fits) -> np.ndarray:
     at = after.point(fits)
     found: np.ndarray | None = None
     bread: np.ndarray | None = None
-    for rows, derivatives, _ in after.over(at, information._Meat("observed", False, 0)):
-        inverse, _ = information.inverse(derivatives.information, derivatives.boundary != 0)
-        part = derivatives.jacobian @ inverse
+    for rows, own, _ in after.over(at, information._Meat("observed", False, 0)):
+        inverse, _ = information.inverse(own.information, own.boundary != 0)
+        part = own.jacobian @ inverse
         bread = np.zeros((len(at.positions), *part.shape[1:])) if bread is None else bread
         bread[rows] = np.where(np.isfinite(part), part, 0.0)
     for rows, value, _ in after.over(at, Skewness(), bread):
@@ -48,20 +48,14 @@ class Skewness:
     def __call__(self, model: Model, fitted: after.Fitted, bread: Any) -> Array:
         prepared = fitted.prepared
         params = model.canonical(fitted.params, prepared)
-        free = model.to_free(params, prepared)
-        free = jnp.where(model.boundary(params, prepared) == 1, jnp.maximum(free, information.EDGE), free)
+        free = derivatives.inside(model.to_free(params, prepared), model.boundary(params, prepared))
 
         def at(free: Array) -> Params:
             return model.from_free(free, prepared, params)
 
-        terms = model.terms(at(free), prepared)
-        weight = terms.weight.astype(free.dtype)
+        terms, weight, scores = derivatives.scores(model, prepared, at, free)
         size = weight.shape[0]
-        scores = jax.lax.map(
-            lambda v: jax.jvp(lambda f: model.terms(at(f), prepared).log_likelihood, (free,), (v,))[1],
-            jnp.eye(free.shape[0], dtype=free.dtype),
-        )
-        influence = jnp.matmul(bread, jnp.where(weight > 0, scores, 0.0), precision=jax.lax.Precision.HIGHEST)
+        influence = jnp.matmul(bread, scores, precision=jax.lax.Precision.HIGHEST)
         together = jax.ops.segment_sum(influence.T, terms.cluster, size).T
         of_units = jax.ops.segment_max(weight, terms.cluster, size)
         of_units = jnp.where(jnp.isfinite(of_units), of_units, 0.0)

@@ -28,11 +28,10 @@ from jax.flatten_util import ravel_pytree
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.status import DataError
-from emjax.engine import after, choice, em
+from emjax.engine import after, choice, derivatives, em, parameters
 from emjax.engine.results import Fit, Fits
 
 KINDS = ("observed", "opg", "sandwich", "cluster")
-EDGE = -25.0  # where a coordinate at minus infinity is held for derivatives: a probability of 1e-11
 SINGULAR = 1e-10  # an eigenvalue of the information, scaled to a unit diagonal, below this is 0
 TOUCHED = 1e-6  # a share of a parameter's gradient, or of a null vector, below this is rounding
 
@@ -100,7 +99,8 @@ def standard_errors(
             if matrices is not None:
                 matrices[rows] = np.where(good[:, :, None] & good[:, None, :], part, np.nan)
     single = isinstance(fits, Fit)
-    result = StandardErrors(at.params, unflatten(se, at.params), unflatten(reason, at.params), kind, matrices)
+    errors, reasons = (parameters.unflatten(values, at.params) for values in (se, reason))
+    result = StandardErrors(at.params, errors, reasons, kind, matrices)
     return jax.tree.map(lambda a: a[0], result) if single else result
 
 
@@ -123,15 +123,6 @@ def _clusters(given: Any, at: after.Point) -> Any:
     ids = np.asarray(given)
     found = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
     return np.broadcast_to(found, (len(at.positions), ids.shape[-1])).astype(np.int32)
-
-
-def unflatten(flat: np.ndarray, like: Params) -> Params:
-    """Values (D, L) as a record like `like`, leading axis D."""
-    leaves, structure = jax.tree.flatten(like)
-    sizes = np.cumsum([int(np.prod(np.shape(leaf)[1:])) for leaf in leaves])[:-1]
-    parts = np.split(flat, sizes, axis=1)
-    shaped = [part.reshape(len(flat), *np.shape(leaf)[1:]) for part, leaf in zip(parts, leaves, strict=True)]
-    return jax.tree.unflatten(structure, shaped)
 
 
 # --- traced: one dataset ----------------------------------------------------------------------------------------------
@@ -160,8 +151,7 @@ class _Meat:
         order = model.order(params, prepared)
         params = model.canonical(params, prepared)
         boundary = model.boundary(params, prepared)
-        free = model.to_free(params, prepared)
-        free = jnp.where(boundary == 1, jnp.maximum(free, EDGE), free)
+        free = derivatives.inside(model.to_free(params, prepared), boundary)
 
         def at(free: Array) -> Params:
             return model.from_free(free, prepared, params)
@@ -172,28 +162,16 @@ class _Meat:
                 inside = model.relabel(inside, jnp.argsort(order))
             return ravel_pytree(model.to_user(inside, prepared))[0]
 
-        def objective(free: Array) -> Array:
-            inside = at(free)
-            return em.objective_of(model, inside, prepared, model.expect(inside, prepared).log_likelihood)
-
-        m = free.shape[0]
-        identity = jnp.eye(m, dtype=free.dtype)
-        gradient = jax.grad(objective)
-        information = meat = jnp.zeros((m, m), free.dtype)
+        information = meat = jnp.zeros((free.shape[0],) * 2, free.dtype)
         if self.kind != "opg":
-            columns = jax.lax.map(lambda v: jax.jvp(gradient, (free,), (v,))[1], identity)
-            information = -0.5 * (columns + columns.T)
+            gradient = jax.grad(lambda free: em.objective_at(model, at(free), prepared))
+            information = derivatives.information(gradient, free)
         if self.kind != "observed":
-            meat = self._meat(model, prepared, at, free, identity, extra)
+            meat = self._meat(model, prepared, at, free, extra)
         return Derivatives(information, meat, jax.jacfwd(natural)(free), boundary)
 
-    def _meat(self, model: Model, prepared: Any, at: Any, free: Array, identity: Array, extra: Any) -> Array:
-        terms = model.terms(at(free), prepared)
-        weight = terms.weight.astype(free.dtype)
-        scores = jax.lax.map(
-            lambda v: jax.jvp(lambda f: model.terms(at(f), prepared).log_likelihood, (free,), (v,))[1], identity
-        )
-        scores = jnp.where((weight > 0)[None, :], scores, 0.0)  # (m, T)
+    def _meat(self, model: Model, prepared: Any, at: Any, free: Array, extra: Any) -> Array:
+        terms, weight, scores = derivatives.scores(model, prepared, at, free)
         size = weight.shape[0]
         if self.kind == "cluster":
             cluster = terms.cluster

@@ -110,7 +110,7 @@ def posterior(model: Any, fitted: after.Fitted) -> tuple[Array, Array]:
     prepared, data = fitted.prepared, fitted.data
     log_prob = model.log_prob(fitted.params, prepared)
     resp = model.latent.probabilities(fitted.params.latent, log_prob, prepared.latent)
-    if getattr(model, "sequential", False):
+    if model.sequential:
         weight = units.of_rows(units.weights(data)[0], data.unit).astype(resp.dtype)
         return resp, weight if prepared.observed is None else jnp.where(prepared.observed, weight, 0.0)
     weight = units.weights(data)[0].astype(resp.dtype)

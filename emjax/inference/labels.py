@@ -55,9 +55,9 @@ class Labels:
 
 def _by_component(model: Any, params: Params) -> np.ndarray | None:
     """What each exchangeable component has of its own, (D, E, c); None of a model without components."""
-    if not hasattr(model, "n_components") or not hasattr(model, "relabel"):
+    exchangeable = parameters.n_exchangeable(model)
+    if exchangeable == 0:
         return None
-    exchangeable = model.n_components - getattr(getattr(model, "family", None), "extra", 0)
     # What moves otherwise than along one axis: both axes of transitions, the baseline of a gate.
     other = ("transitions", "gating")
     found = [

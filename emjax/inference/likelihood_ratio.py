@@ -19,11 +19,11 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.settings import Race
 from emjax.base.status import DataError
-from emjax.engine import after, choice, fitting, keys, results
+from emjax.engine import after, choice, fitting, keys, parameters, results
 from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits
 from emjax.inference import resampling
-from emjax.inference.bootstrapping import check_level
+from emjax.inference.percentiles import check_level
 
 APART = 0.5  # standard deviation, in free coordinates, of the noise that parts the halves of a split component
 SPLIT = 2**32 - 1  # the number, among a dataset's restarts, of the key for that
@@ -253,8 +253,7 @@ class Split:
         root, word = extra
         choose, move = jax.random.split(keys.restart_key(root, word, jnp.uint32(SPLIT)))
         n_components = self.bigger.n_components
-        exchangeable = n_components - 1 - getattr(getattr(model, "family", None), "extra", 0)
-        component = jax.random.randint(choose, (), 0, exchangeable, jnp.int32)
+        component = jax.random.randint(choose, (), 0, parameters.n_exchangeable(model), jnp.int32)
         index = jnp.arange(n_components, dtype=jnp.int32)
         index = jnp.where(index <= component, index, index - 1)
         prepared, _ = self.bigger.prepare(fitted.data)

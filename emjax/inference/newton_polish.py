@@ -18,10 +18,9 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError, Flag
-from emjax.engine import after, certificate, choice, em
+from emjax.engine import after, certificate, choice, derivatives, em
 from emjax.engine.fitting import check_whole
 from emjax.engine.results import Fit, Fits
-from emjax.inference.information import EDGE
 
 SCALES = (1.0, 0.5, 0.25, 1.0 / 16.0, 1.0 / 64.0)  # of a step, from the longest
 LONGEST = 3.0  # a step in free coordinates of prepared data
@@ -56,23 +55,17 @@ class _Examine:
         params = model.canonical(given, prepared)
         boundary = model.boundary(params, prepared)
         free = model.to_free(params, prepared)
-        inside = jnp.where(boundary == 1, jnp.maximum(free, EDGE), free)
-        gradient = jax.grad(lambda f: _objective(model, model.from_free(f, prepared, params), prepared))
-        identity = jnp.eye(free.shape[0], dtype=free.dtype)
-        columns = jax.lax.map(lambda v: jax.jvp(gradient, (inside,), (v,))[1], identity)
+        inside = derivatives.inside(free, boundary)
+        gradient = jax.grad(lambda f: em.objective_at(model, model.from_free(f, prepared, params), prepared))
         return _Point(
             em.objective_of(model, given, prepared, expectation.log_likelihood),
             expectation.log_likelihood,
             (flags & Flag.DEGENERATE) > 0,
             free,
             gradient(inside),
-            -0.5 * (columns + columns.T),
+            derivatives.information(gradient, inside),
             boundary,
         )
-
-
-def _objective(model: Model, params: Params, prepared: Any) -> Array:
-    return em.objective_of(model, params, prepared, model.expect(params, prepared).log_likelihood)
 
 
 def _moved(model: Model, fitted: after.Fitted, step: Array) -> Params:
@@ -86,7 +79,7 @@ def _moved(model: Model, fitted: after.Fitted, step: Array) -> Params:
         return model.from_free(free + scale * step, prepared, params)
 
     scales = jnp.array((*SCALES, 0.0), free.dtype)
-    values = jax.lax.map(lambda scale: _objective(model, at(scale), prepared), scales)
+    values = jax.lax.map(lambda scale: em.objective_at(model, at(scale), prepared), scales)
     found = at(scales[jnp.argmax(values >= values[-1])])  # the first that is not lower; the last, no step, is not
     if order is not None:
         found = model.relabel(found, jnp.argsort(order))

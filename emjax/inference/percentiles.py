@@ -1,4 +1,4 @@
-"""Percentiles of bootstrap replicates: order statistics, and the probabilities at which BCa intervals take them.
+"""Levels of confidence, and percentiles of bootstrap replicates: order statistics, and where BCa intervals take them.
 
 Shapes: D datasets, B replicates, NaN where one is not valid, L parameters.
 """
@@ -6,11 +6,21 @@ Shapes: D datasets, B replicates, NaN where one is not valid, L parameters.
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
+from emjax.base.status import DataError
+
 _NORMAL = NormalDist()
 _quantile = np.vectorize(_NORMAL.inv_cdf, otypes=[np.float64])
+
+
+def check_level(level: Any) -> float:
+    """A level of confidence; errors: `DataError` outside (0, 1)."""
+    if isinstance(level, bool) or not isinstance(level, (float, np.floating)) or not 0.0 < level < 1.0:
+        raise DataError(f"level={level!r}: give a number between 0 and 1, such as 0.95.")
+    return float(level)
 
 
 def order_statistics(values: np.ndarray, tail: np.ndarray) -> np.ndarray:

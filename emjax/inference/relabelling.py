@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emjax.base.status import DataError
+from emjax.engine.parameters import flatten, unflatten
 from emjax.engine.results import Fits
 from emjax.inference.information import Reason, StandardErrors
 
@@ -71,9 +72,9 @@ def _maps(params: Any, order: NDArray[np.intp], model: Any) -> Iterator[_Map]:
 
     def image(values: NDArray[np.float64], permutation: NDArray[np.intp]) -> NDArray[np.float64]:
         with jax.enable_x64(True):  # a relabel that calls jax must not round to float32
-            given = jax.tree.map(lambda leaf: leaf[0], _unflat(values[None], one))
+            given = jax.tree.map(lambda leaf: leaf[0], unflatten(values[None], one))
             moved = model.relabel(given, permutation)
-            return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(moved)])
+            return flatten(moved, 0)
 
     kinds, which = np.unique(order, axis=0, return_inverse=True)
     for kind, permutation in enumerate(kinds):
@@ -91,23 +92,9 @@ def _maps(params: Any, order: NDArray[np.intp], model: Any) -> Iterator[_Map]:
             yield _Map(datasets, None, matrix if linear else None)
 
 
-def _flat(params: Any) -> NDArray:
-    """(D, L), in the order of `jax.tree.leaves`."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
-    return np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
-
-
-def _unflat(flat: NDArray, like: Any) -> Any:
-    leaves, structure = jax.tree.flatten(like)
-    ends = np.cumsum([int(np.prod(np.shape(leaf)[1:])) for leaf in leaves])[:-1]
-    parts = np.split(flat, ends, axis=1)
-    shaped = [part.reshape(np.shape(leaf)).astype(np.asarray(leaf).dtype) for part, leaf in zip(parts, leaves)]
-    return jax.tree.unflatten(structure, shaped)
-
-
 def _params_moved(params: Any, order: NDArray[np.intp], model: Any) -> Any:
     maps = list(_maps(params, order, model))
-    flat = _flat(params)
+    flat = flatten(params)
     for moved in maps:
         if moved.source is not None:
             flat[moved.datasets] = flat[moved.datasets][:, moved.source]
@@ -115,14 +102,14 @@ def _params_moved(params: Any, order: NDArray[np.intp], model: Any) -> Any:
         for d in moved.datasets:  # by the model itself, so that a baseline is exactly 0
             with jax.enable_x64(True):
                 one = model.relabel(jax.tree.map(lambda leaf: np.asarray(leaf)[d], params), order[d])  # noqa: B023
-                flat[d] = np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(one)])
-    return _unflat(flat, params)
+                flat[d] = flatten(one, 0)
+    return jax.tree.map(lambda new, old: new.astype(np.asarray(old).dtype), unflatten(flat, params), params)
 
 
 def _errors_moved(found: StandardErrors, order: NDArray[np.intp], model: Any) -> StandardErrors:
     if model is None:
         raise DataError("permute needs model= to move standard errors: it says which entries belong to a component")
-    se, reason = _flat(found.se), _flat(found.reason)
+    se, reason = flatten(found.se), flatten(found.reason)
     covariance = None if found.covariance is None else np.array(found.covariance)
     for moved in _maps(found.params, order, model):
         rows, source = moved.datasets, moved.source
@@ -140,8 +127,8 @@ def _errors_moved(found: StandardErrors, order: NDArray[np.intp], model: Any) ->
     return replace(
         found,
         params=_params_moved(found.params, order, model),
-        se=_unflat(se, found.se),
-        reason=_unflat(reason, found.reason),
+        se=unflatten(se, found.se),
+        reason=unflatten(reason, found.reason),
         covariance=covariance,
     )
 

@@ -120,7 +120,7 @@ def lines(fit: Fit, kind: str, level: float) -> tuple[list[str], str]:
     if not choice.eligible(np.asarray(fit.status)):
         return [], "none: there is no valid fit"
     if kind == "auto":
-        if fit.n_free > DEFAULT_LIMIT or getattr(fit.model, "row_blocks", ()):
+        if fit.n_free > DEFAULT_LIMIT or fit.model.row_blocks:
             return [], f"of more than {DEFAULT_LIMIT} parameters only when asked for: summary(kind='observed')"
         try:
             table, shown = _of_one(fit, "observed", level)

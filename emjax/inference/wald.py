@@ -14,6 +14,7 @@ from emjax.base import supports
 from emjax.base.records import Params
 from emjax.base.status import DataError
 from emjax.inference.information import StandardErrors
+from emjax.inference.percentiles import check_level
 
 SCALES = ("auto", "identity")
 
@@ -51,8 +52,7 @@ def intervals(found: StandardErrors, level: float = 0.95, scale: str = "auto") -
 
     Errors: `DataError` for a level outside (0, 1) or another scale.
     """
-    if isinstance(level, bool) or not isinstance(level, (float, np.floating)) or not 0.0 < level < 1.0:
-        raise DataError(f"level={level!r}: give a number between 0 and 1, such as 0.95.")
+    level = check_level(level)
     if scale not in SCALES:
         raise DataError(f"scale={scale!r}: use one of {', '.join(SCALES)}.")
     width = NormalDist().inv_cdf(0.5 + 0.5 * level)
@@ -67,7 +67,7 @@ def intervals(found: StandardErrors, level: float = 0.95, scale: str = "auto") -
 
         return jax.tree.map(one, found.params, found.se, known)
 
-    return Intervals(limit(-1.0), limit(1.0), float(level), scale)
+    return Intervals(limit(-1.0), limit(1.0), level, scale)
 
 
 def _limit(estimate: np.ndarray, se: np.ndarray, width: float, support: str) -> np.ndarray:

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import bayes, design, numerics, units
+from emjax.base import coefficients as shares
 from emjax.base.design import Design
-from emjax.base.records import Array, Data, Posterior, Terms
+from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag, Problem
-from emjax.latent.mixing_weights import AT_ZERO, MixingWeights
+from emjax.latent.mixing_weights import MixingWeights
 
 HIGHEST = jax.lax.Precision.HIGHEST
 # nats per squared logit: where all the units together say less of some direction of a component's coefficients, its
@@ -70,8 +72,7 @@ class GatedWeights(MixingWeights):
     prior_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.intercept, bool):
-            raise DataError(f"GatedWeights(intercept={self.intercept!r}): use True or False.")
+        shares.check_intercept("GatedWeights", self.intercept)
 
     def check(self, data: Data) -> None:
         """z must be there, (n, c)."""
@@ -126,11 +127,6 @@ class GatedWeights(MixingWeights):
         log_likelihood, resp, _ = bayes.responsibilities(self._joint(params, log_prob, prepared), prepared.weight)
         statistics = self._statistics(jnp.exp(self._log_weights(params, prepared)), resp, prepared)
         return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), statistics)
-
-    def terms(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Terms:
-        """One a unit."""
-        log_likelihood = jax.nn.logsumexp(self._joint(params, log_prob, prepared), axis=0)
-        return Terms(log_likelihood, prepared.weight, jnp.arange(log_likelihood.shape[0]))
 
     def _statistics(self, weights: Array, resp: Array, prepared: GatingData) -> GatingStatistics:
         """Of weights and weighted responsibilities (K, U)."""

@@ -12,10 +12,10 @@ from emjax.base import coordinates, priors, recursions, simplices, units
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag
 from emjax.latent import transition_step
 
-AT_ZERO = 1e-8  # a probability this close to 0 is on the boundary
 STICKY = 0.95  # probability of staying, in a start
 
 

@@ -12,9 +12,8 @@ from emjax.base import bayes, coordinates, priors, simplices, units
 from emjax.base.priors import Dirichlet
 from emjax.base.records import Array, Data, Posterior, Terms
 from emjax.base.registry import register
+from emjax.base.simplices import AT_ZERO
 from emjax.base.status import DataError, Flag
-
-AT_ZERO = 1e-8  # a probability this close to 0 or 1 is on the boundary
 
 
 @register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,9 +53,9 @@ class Composed(Model):
     n_components: int
 
     @property
+    @abstractmethod
     def latent(self) -> Latent:
         """The structure over components."""
-        raise NotImplementedError
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -111,7 +112,7 @@ class Composed(Model):
         return (*self.latent.prior_names, *self.family.prior_names)
 
     @property
-    def missing(self) -> bool:
+    def missing(self) -> bool:  # type: ignore[override]
         """Whether NaN in y is a missing cell, not an error."""
         return self.family.missing
 

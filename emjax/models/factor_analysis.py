@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import design, factors, numerics, rotations, units
+from emjax.base import design, factors, numerics, responses, rotations, units
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Expectation
 from emjax.base.registry import register
@@ -123,14 +123,13 @@ class FactorAnalysis(Model):
         rows = units.of_rows(weight, data.unit).astype(data.y.dtype)
         if observed is not None:
             rows = jnp.where(observed, rows, 0.0)
-        found, more = design.standardise(data.y, rows, self.isotropic)
+        found, more = responses.standardise(data.y, rows, self.isotropic)
         total = design.total_weight(rows)
         n_rows = jnp.maximum(total, jnp.sum(rows > 0).astype(rows.dtype))
         problem |= more | jnp.where(n_rows < self.n_factors + 2, Problem.TOO_FEW_ROWS, 0)
         p = found.scatter.shape[0]
         if not self.isotropic:
-            collinear = design.dependent(found.scatter) & (n_rows > p) & ~found.constant
-            problem |= jnp.where(collinear, Problem.COLLINEAR, 0)
+            problem |= jnp.where(responses.dependent(found) & (n_rows > p), Problem.COLLINEAR, 0)
         problem = jnp.where((problem & BROKEN) > 0, problem & BROKEN, problem)
         lower = numerics.inverse_lower(numerics.cholesky(found.scatter))
         specific = 1.0 / jnp.maximum(jnp.sum(lower**2, axis=0), jnp.finfo(rows.dtype).tiny)

@@ -99,21 +99,34 @@ def maximize(
 ) -> Params:
     """The mode of Q + log prior."""
     n_components, n_rows = responsibilities.shape
-    dimension = y.shape[1]
     row_weight = np.ones(n_rows) if row_weight is None else row_weight
+    rows = np.broadcast_to(y, (n_components, *y.shape))
+    left = np.zeros((*rows.shape, y.shape[1]))
+    return maximize_moments(rows, left, row_weight * responsibilities, covariance, prior)
+
+
+def maximize_moments(
+    rows: np.ndarray,
+    left: np.ndarray,
+    case_weight: np.ndarray,
+    covariance: str,
+    prior: NormalInverseWishart | None,
+) -> Params:
+    """The mode of Q + log prior where each component expects rows (K, n, d) with covariances left (K, n, d, d)."""
+    n_components, n_rows, dimension = rows.shape
     means = np.zeros((n_components, dimension))
     scatter = np.zeros((n_components, dimension, dimension))
     counts = np.zeros(n_components)
     for k in range(n_components):
-        case_weight = row_weight * responsibilities[k]
-        counts[k] = sum(case_weight)
-        total = sum(case_weight[i] * y[i] for i in range(n_rows))
+        counts[k] = sum(case_weight[k])
+        total = sum(case_weight[k, i] * rows[k, i] for i in range(n_rows))
         if prior is None:
             means[k] = total / counts[k]
         else:
             means[k] = (total + prior.strength * prior.mean) / (counts[k] + prior.strength)
         for i in range(n_rows):
-            scatter[k] += case_weight[i] * np.outer(y[i] - means[k], y[i] - means[k])
+            away = rows[k, i] - means[k]
+            scatter[k] += case_weight[k, i] * (np.outer(away, away) + left[k, i])
         if prior is not None:
             # The mean's prior scales with the covariance: it counts as one more row, at the prior's mean.
             difference = means[k] - prior.mean

@@ -62,26 +62,6 @@ def q(params: Any, completed: Moments, case_weight: np.ndarray, seen: np.ndarray
     return value
 
 
-def maximize(
-    completed: Moments, case_weight: np.ndarray, covariance: str, prior: gaussian.NormalInverseWishart | None
-) -> gaussian.Params:
-    """The mode of Q + log prior; case_weight (K, n) is 0 in rows without any cell."""
-    n_components, n_rows, d = completed.means.shape
-    means, scatter, counts = np.zeros((n_components, d)), np.zeros((n_components, d, d)), np.zeros(n_components)
-    for k in range(n_components):
-        counts[k] = sum(case_weight[k])
-        total = sum(case_weight[k, i] * completed.means[k, i] for i in range(n_rows))
-        strength, centre = (0.0, np.zeros(d)) if prior is None else (prior.strength, prior.mean)
-        means[k] = (total + strength * centre) / (counts[k] + strength)
-        for i in range(n_rows):
-            away = completed.means[k, i] - means[k]
-            scatter[k] += case_weight[k, i] * (np.outer(away, away) + completed.left[k, i])
-        if prior is not None:
-            scatter[k] += strength * np.outer(means[k] - centre, means[k] - centre)
-            counts[k] += 1.0
-    return gaussian.Params(means, gaussian._covariances(scatter, counts, covariance, prior))
-
-
 class MissingProblem(MixtureProblem):
     """A mixture of Gaussians with missing cells. Q and the M-step complete the rows at the parameters that the E-step
     was last asked about: like the responsibilities they belong to the current parameters."""
@@ -99,13 +79,18 @@ class MissingProblem(MixtureProblem):
         self.y, self.completed, self.seen = y, None, ~np.all(np.isnan(y), axis=1)
         super().__init__(
             lambda params: log_prob(params, y),
-            lambda resp, rows: maximize(self.completed, resp * rows * self.seen, covariance, prior)._asdict(),  # type: ignore[arg-type]
+            lambda resp, rows: self._maximize(resp * rows * self.seen, covariance, prior)._asdict(),
             lambda params: gaussian.log_prior(params, covariance, prior),
             weight,
             unit,
             concentration,
             held,
         )
+
+    def _maximize(self, case_weight: np.ndarray, covariance: str, prior: Any) -> gaussian.Params:
+        """case_weight (K, n) is 0 in rows without any cell."""
+        assert self.completed is not None
+        return gaussian.maximize_moments(*self.completed, case_weight, covariance, prior)
 
     def e_step(self, params: Any) -> Any:
         """Log-likelihood in nats and responsibilities (K, U)."""

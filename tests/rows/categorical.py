@@ -8,7 +8,7 @@ from emjax import Categorical, CategoricalParams, Data, Dirichlet, Mixture, Mixt
 from tests.lanes import Case
 from tests.oracle import categorical
 from tests.oracle.problem import MixtureProblem
-from tests.rows.common import EVEN, MANY, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 
 ROWS = 120
 MIXED = (2, 3, 2, 4, 2)
@@ -75,8 +75,7 @@ def categorical_case(
     """A latent class model; `given` is how the levels are said."""
     near = mixture(WEIGHTS[components], CategoricalParams(probabilities(levels, components)))
     away = mixture(EVEN[components], CategoricalParams(probabilities(levels, components, far=True)))
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = MixtureParams(*(part._replace(**blocks(part, held)) for part in away))
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(categorical_data(near, levels, ROWS, seed, grouped, holes), frequency)
     return Case(
         name=name,

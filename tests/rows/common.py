@@ -47,5 +47,8 @@ def room(data: Data) -> Data:
     return data._replace(weight=np.ones(count))
 
 
-def blocks(part: Any, held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: value for name, value in held.items() if name in part._fields}
+def held_at(fixed: tuple[str, ...], near: MixtureParams, away: MixtureParams) -> tuple[dict[str, Any], MixtureParams]:
+    """Fixed blocks of `near` by name, and `away` with them."""
+    held = {name: getattr(part, name) for part in near for name in fixed if name in part._fields}
+    own = ({name: value for name, value in held.items() if name in part._fields} for part in away)
+    return held, MixtureParams(*(part._replace(**values) for part, values in zip(away, own)))

@@ -8,7 +8,7 @@ import emjax
 from emjax import Data, Dirichlet, Mixture
 from tests.lanes import Case
 from tests.oracle import counts
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 
 VALUES = {"poisson": [2.0, 9.0, 25.0], "binomial": [0.15, 0.6, 0.9]}
 AWAY_VALUES = {"poisson": [3.0, 7.0, 18.0], "binomial": [0.3, 0.5, 0.8]}
@@ -64,8 +64,7 @@ def plain_case(
     record = FAMILIES[kind].blocks
     near = mixture(WEIGHTS[components], record(np.array(VALUES[kind][:components])))
     away = mixture(EVEN[components], record(np.array(AWAY_VALUES[kind][:components])))
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = away._replace(**{f: getattr(away, f)._replace(**blocks(getattr(away, f), held)) for f in away._fields})
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(plain_data(kind, near, ROWS, 0, grouped, sized), frequency)
     size = np.ones(ROWS) if not sized else np.exp(np.asarray(data.offset)) if kind == "poisson" else data.trials
     concentration = None if prior is None else 2.0
@@ -129,8 +128,7 @@ def regression_case(
     for lines in (near, away):
         lines[:, common] = lines[:1, common] if shared != "intercept" else 1.5
     near, away = mixture(WEIGHTS[components], record(near)), mixture(EVEN[components], record(away))
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = away._replace(**{f: getattr(away, f)._replace(**blocks(getattr(away, f), held)) for f in away._fields})
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(regression_data(kind, near, ROWS, 0, intercept, grouped, sized), frequency)
     x = np.zeros((ROWS, 0)) if data.x is None else np.asarray(data.x)
     design = np.column_stack([np.ones(ROWS), x]) if intercept else x

@@ -8,7 +8,7 @@ from emjax import Data, Dirichlet, Gaussian, GaussianParams, Mixture, MixturePar
 from tests.lanes import Case
 from tests.oracle import gaussian
 from tests.oracle.problem import gaussian_problem
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 
 MEANS = [[1000.0, -20.0, 3.0], [1007.0, -14.0, 0.0], [995.0, -9.0, 6.0]]
 AWAY_MEANS = [[1002.0, -18.0, 2.0], [1005.5, -16.0, 1.0], [997.0, -12.0, 5.0]]
@@ -40,6 +40,23 @@ def covariances(form: str, n_components: int, d: int) -> np.ndarray:
     return np.repeat(found[:1], n_components, axis=0) if form.startswith("tied") else found
 
 
+def near_and_away(form: str, components: int, d: int) -> tuple[MixtureParams, MixtureParams]:
+    """The true parameters, and a start away from them."""
+    true = covariances(form, components, d)
+    near = normal(WEIGHTS[components], np.array(MEANS)[:components, :d], true)
+    return near, normal(EVEN[components], np.array(AWAY_MEANS)[:components, :d], 2.0 * true)
+
+
+def known_wishart(given: Any) -> gaussian.NormalInverseWishart | None:
+    """As the oracle takes it."""
+    return None if given is None else gaussian.NormalInverseWishart(*(np.asarray(a) for a in given))
+
+
+def conjugate(prior: Any) -> Any:
+    """As `fit` takes it."""
+    return prior and {"weights": Dirichlet(prior[1]), "family": NormalInverseWishart(*prior[0])}
+
+
 def normal_data(params: MixtureParams, n: int, seed: int, grouped: bool, flat: bool) -> Data:
     """From the true parameters."""
     rng = np.random.default_rng(seed)
@@ -65,14 +82,11 @@ def gaussian_case(
     seed: int = 0,
 ) -> Case:
     """A mixture of Gaussians."""
-    true = covariances(form, components, d)
-    near = normal(WEIGHTS[components], np.array(MEANS)[:components, :d], true)
-    away = normal(EVEN[components], np.array(AWAY_MEANS)[:components, :d], 2.0 * true)
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = MixtureParams(*(part._replace(**blocks(part, held)) for part in away))
+    near, away = near_and_away(form, components, d)
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(normal_data(near, ROWS, seed, grouped, d == 1), frequency)
     given, concentration = prior or (None, None)
-    known = None if given is None else gaussian.NormalInverseWishart(*(np.asarray(a) for a in given))
+    known = known_wishart(given)
     problem = gaussian_problem(data.y.reshape(ROWS, -1), weight, unit, form, known, concentration, fixed)
     return Case(
         name=name,
@@ -83,7 +97,7 @@ def gaussian_case(
         oracle=problem,
         n_free=n_free,
         many=room(normal_data(near, MANY, seed + 1, grouped, d == 1)),
-        prior=given and {"weights": Dirichlet(concentration), "family": NormalInverseWishart(*given)},
+        prior=conjugate(prior),
         fixed=held or None,
         closed="means" not in fixed,
         exchangeable=not fixed and np.ndim(concentration) == 0,

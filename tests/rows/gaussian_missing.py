@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from emjax import Data, Dirichlet, MissingGaussian, Mixture, MixtureParams, NormalInverseWishart
+from emjax import Data, MissingGaussian, Mixture
 from tests.lanes import Case
-from tests.oracle import gaussian
 from tests.oracle.gaussian_missing import MissingProblem
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, room, weighted
-from tests.rows.gaussian import AWAY_MEANS, MEANS, WISHART, covariances, normal, normal_data
+from tests.rows.common import MANY, ROWS, held_at, room, weighted
+from tests.rows.gaussian import WISHART, conjugate, known_wishart, near_and_away, normal_data
 
 MISSING = 0.25  # share of the cells
 
@@ -37,25 +36,21 @@ def missing_case(
     seed: int = 0,
 ) -> Case:
     """A mixture of Gaussians with missing cells."""
-    true = covariances(form, components, d)
-    near = normal(WEIGHTS[components], np.array(MEANS)[:components, :d], true)
-    away = normal(EVEN[components], np.array(AWAY_MEANS)[:components, :d], 2.0 * true)
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = MixtureParams(*(part._replace(**blocks(part, held)) for part in away))
+    near, away = near_and_away(form, components, d)
+    held, away = held_at(fixed, near, away)
     data = with_gaps(normal_data(near, ROWS, seed, grouped, False), seed)
     data, weight, unit = weighted(data, frequency)
     given, concentration = prior or (None, None)
-    known = None if given is None else gaussian.NormalInverseWishart(*(np.asarray(a) for a in given))
     return Case(
         name=name,
         model=Mixture(MissingGaussian(form), components),
         data=data,
         near=near,
         away=away,
-        oracle=MissingProblem(data.y, weight, unit, form, known, concentration, fixed),
+        oracle=MissingProblem(data.y, weight, unit, form, known_wishart(given), concentration, fixed),
         n_free=n_free,
         many=room(with_gaps(normal_data(near, MANY, seed + 1, grouped, False), seed + 1)),
-        prior=given and {"weights": Dirichlet(concentration), "family": NormalInverseWishart(*given)},
+        prior=conjugate(prior),
         fixed=held or None,
         closed="means" not in fixed,
         exchangeable=not fixed,

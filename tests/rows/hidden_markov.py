@@ -19,7 +19,8 @@ from emjax import (
 from tests.lanes import Case
 from tests.oracle import gaussian, linear_regression
 from tests.oracle.hidden_markov import HiddenMarkovProblem, stationary
-from tests.rows.common import MANY, ROWS, blocks, room, weighted
+from tests.rows.common import MANY, ROWS, held_at, room, weighted
+from tests.rows.gaussian import known_wishart
 
 CHAINS = {
     2: ([0.7, 0.3], [[0.8, 0.2], [0.35, 0.65]]),
@@ -101,13 +102,12 @@ def hidden_case(
         MixtureParams(chain(*chains[n_states], is_stationary), family_params(regression, n_states, far))
         for chains, far in ((CHAINS, False), (AWAY_CHAINS, True))
     )
-    held = {name: getattr(near.latent, name) for name in fixed}
-    away = away._replace(latent=away.latent._replace(**blocks(away.latent, held)))
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(hidden_data(near, ROWS, seed, lengths, missing), frequency)
     seen = np.isfinite(data.y) & (True if data.observed is None else data.observed)
     y = np.where(seen, data.y, 0.0)
     given = PRIOR if concentrations else None
-    known = None if given is None else gaussian.NormalInverseWishart(*given)
+    known = known_wishart(given)
     if regression:
         design = linear_regression.design_matrix(data.x, True)
         parts: Any = (

@@ -24,7 +24,7 @@ from tests.oracle import categorical, gaussian, independent, linear_regression
 from tests.oracle.problem import MixtureProblem
 from tests.rows.categorical import probabilities
 from tests.rows.common import EVEN, MANY, WEIGHTS, labels, mixture, room, weighted
-from tests.rows.gaussian import AWAY_MEANS, MEANS, covariances
+from tests.rows.gaussian import AWAY_MEANS, MEANS, covariances, known_wishart
 from tests.rows.linear_regression import AWAY_LINES, LINES
 
 ROWS, LEVELS = 80, (2, 3)
@@ -59,7 +59,7 @@ def problem(data: Data, weight: np.ndarray, prior: Any) -> MixtureProblem:
     """Of the oracles of the members."""
     y, design = np.asarray(data.y), linear_regression.design_matrix(np.asarray(data.x))
     wishart, items, of_weights = prior or (None, None, None)
-    known = None if wishart is None else gaussian.NormalInverseWishart(*(np.asarray(a) for a in wishart))
+    known = known_wishart(wishart)
     members = (
         independent.Member(
             lambda p: gaussian.log_prob(p, y[:, :2]),

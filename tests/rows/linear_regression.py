@@ -8,7 +8,7 @@ from emjax import Data, Dirichlet, LinearRegression, LinearRegressionParams, Mix
 from tests.lanes import Case
 from tests.oracle import linear_regression
 from tests.oracle.problem import SharedRegressionProblem, regression_problem
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 
 LINES = [[1000.0, 2.0, -1.0], [1020.0, -2.0, 0.5], [1030.0, 1.0, 2.0]]
 AWAY_LINES = [[1004.0, 1.0, -0.5], [1017.0, -1.0, 0.2], [1028.0, 0.5, 1.0]]
@@ -59,8 +59,7 @@ def regression_case(
     near = regression(WEIGHTS[components], np.array(LINES)[:components, columns], SCALES[scale][:components])
     away_scales = 2.0 * np.array(SCALES[scale][:components])
     away = regression(EVEN[components], np.array(AWAY_LINES)[:components, columns], away_scales)
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    away = MixtureParams(*(part._replace(**blocks(part, held)) for part in away))
+    held, away = held_at(fixed, near, away)
     data = regression_data(near, ROWS, seed, intercept, grouped, offset)
     data, weight, unit = weighted(data, frequency)
     response = data.y - (0.0 if data.offset is None else data.offset)

@@ -22,7 +22,7 @@ from emjax import (
 from tests.lanes import Case
 from tests.oracle import exponential, gamma, negative_binomial
 from tests.oracle.problem import MixtureProblem
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 
 RATES, AWAY_RATES = [0.005, 0.0005, 0.1], [0.003, 0.0008, 0.05]
 AWAY_WEIGHTS = {2: [0.3, 0.7], 3: [0.3, 0.4, 0.3]}
@@ -33,10 +33,9 @@ SIZES, AWAY_SIZES = [4.0, 8.0, 20.0], [2.0, 3.0, 8.0]
 LINES, AWAY_LINES = [[1.0, 0.2], [3.0, -0.1]], [[1.3, 0.1], [2.6, -0.02]]
 
 
-def held_at(fixed: tuple[str, ...], near: MixtureParams, away: MixtureParams) -> tuple[dict[str, Any], MixtureParams]:
-    """Fixed blocks by name, and `away` with them."""
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    return held, MixtureParams(*(part._replace(**blocks(part, held)) for part in away))
+def of_components(components: int, weights: Any, record: Any, *values: list[float]) -> MixtureParams:
+    """Weights by the number of components, and the first of each block's values."""
+    return mixture(weights[components], record(*(np.array(block[:components]) for block in values)))
 
 
 def drawn(near: MixtureParams, n: int, seed: int, grouped: bool, draw: Any) -> Data:
@@ -59,8 +58,8 @@ def exponential_case(
     slow: bool = True,
 ) -> Case:
     """prior: ((shape, rate), Dirichlet concentration)."""
-    near = mixture(WEIGHTS[components], ExponentialParams(np.array(RATES[:components])))
-    away = mixture(AWAY_WEIGHTS[components], ExponentialParams(np.array(AWAY_RATES[:components])))
+    near = of_components(components, WEIGHTS, ExponentialParams, RATES)
+    away = of_components(components, AWAY_WEIGHTS, ExponentialParams, AWAY_RATES)
     held, away = held_at(fixed, near, away)
 
     def data(n: int, seed: int) -> Data:
@@ -104,9 +103,8 @@ def gamma_case(
     slow: bool = True,
 ) -> Case:
     """A mixture of gamma distributions."""
-    near = mixture(WEIGHTS[components], GammaParams(np.array(SHAPES), np.array(GAMMA_MEANS)))
-    away = mixture(EVEN[components], GammaParams(np.array(AWAY_SHAPES), np.array(AWAY_GAMMA_MEANS)))
-    near, away = (m._replace(family=GammaParams(*(block[:components] for block in m.family))) for m in (near, away))
+    near = of_components(components, WEIGHTS, GammaParams, SHAPES, GAMMA_MEANS)
+    away = of_components(components, EVEN, GammaParams, AWAY_SHAPES, AWAY_GAMMA_MEANS)
     held, away = held_at(fixed, near, away)
     shapes, means = near.family
 
@@ -150,11 +148,8 @@ def counts_case(
     slow: bool = True,
 ) -> Case:
     """A mixture of negative binomial distributions."""
-    near = mixture(WEIGHTS[components], NegativeBinomialParams(np.array(MEANS), np.array(SIZES)))
-    away = mixture(EVEN[components], NegativeBinomialParams(np.array(AWAY_MEANS), np.array(AWAY_SIZES)))
-    near, away = (
-        m._replace(family=NegativeBinomialParams(*(block[:components] for block in m.family))) for m in (near, away)
-    )
+    near = of_components(components, WEIGHTS, NegativeBinomialParams, MEANS, SIZES)
+    away = of_components(components, EVEN, NegativeBinomialParams, AWAY_MEANS, AWAY_SIZES)
     held, away = held_at(fixed, near, away)
     means, sizes = near.family
 

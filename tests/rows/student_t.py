@@ -16,7 +16,7 @@ from emjax import (
 from tests.lanes import Case
 from tests.oracle import linear_regression
 from tests.oracle.student_t import StudentTProblem, StudentTRegressionProblem
-from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, blocks, groups, labels, mixture, room, weighted
+from tests.rows.common import EVEN, MANY, ROWS, WEIGHTS, groups, held_at, labels, mixture, room, weighted
 from tests.rows.gaussian import AWAY_MEANS, MEANS, covariances
 from tests.rows.linear_regression import AWAY_LINES, LINES, SCALES
 
@@ -28,12 +28,6 @@ def degrees_of(setting: Any, values: list[float], components: int) -> np.ndarray
     if isinstance(setting, float):
         return np.full(components, setting)
     return np.array(values[:1] * components if setting == "common" else values[:components])
-
-
-def held_blocks(near: MixtureParams, away: MixtureParams, fixed: tuple[str, ...]) -> tuple[MixtureParams, Any]:
-    """`away` with the blocks of `near` that are fixed, and these by name."""
-    held = {name: getattr(near.latent if name == "weights" else near.family, name) for name in fixed}
-    return MixtureParams(*(part._replace(**blocks(part, held)) for part in away)), held or None
 
 
 def closed(degrees: Any, fixed: tuple[str, ...], location: str) -> bool:
@@ -77,7 +71,7 @@ def student_case(
             (EVEN[components], AWAY_MEANS, 2.0 * true, AWAY_DEGREES),
         )
     )
-    away, held = held_blocks(near, away, fixed)
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(t_data(near, ROWS, seed, grouped, d == 1), frequency)
     return Case(
         name=name,
@@ -88,7 +82,7 @@ def student_case(
         oracle=StudentTProblem(data.y.reshape(ROWS, -1), form, weight, unit, held=fixed),
         n_free=n_free,
         many=room(t_data(near, MANY, seed + 1, grouped, d == 1)),
-        fixed=held,
+        fixed=held or None,
         exact_m_step=False,
         closed=closed(degrees, fixed, "means"),
         exchangeable=not fixed,
@@ -136,7 +130,7 @@ def robust_case(
             (EVEN[components], AWAY_LINES, 2.0 * scales, AWAY_DEGREES),
         )
     )
-    away, held = held_blocks(near, away, fixed)
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(robust_data(near, ROWS, seed, intercept, grouped, offset), frequency)
     response = data.y - (0.0 if data.offset is None else data.offset)
     x = np.zeros((ROWS, 0)) if data.x is None else data.x
@@ -150,7 +144,7 @@ def robust_case(
         oracle=StudentTRegressionProblem(response, design, scale, weight, unit, held=fixed),
         n_free=n_free,
         many=room(robust_data(near, MANY, seed + 1, intercept, grouped, offset)),
-        fixed=held,
+        fixed=held or None,
         exact_m_step=False,
         closed=closed(degrees, fixed, "coefficients"),
         exchangeable=not fixed,
