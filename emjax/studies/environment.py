@@ -7,7 +7,6 @@ import platform
 from pathlib import Path
 
 import jax
-import jaxlib
 import numpy as np
 
 from emjax.engine import devices
@@ -18,12 +17,12 @@ REPORTED = ("python",)  # told, and no reason to refuse
 def describe() -> dict[str, str]:
     """Versions of emjax, jax, jaxlib, numpy and python, jax's default floating type, device kind and CPU model."""
     return {
-        "emjax": importlib.metadata.version("emjax") if _installed() else "source",
+        "emjax": _version("emjax"),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": _version("jaxlib"),
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "dtype": "float64" if jax.config.jax_enable_x64 else "float32",
+        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "device": devices.current().device_kind,
         "cpu": _cpu_model(),
     }
@@ -34,12 +33,11 @@ def compared(described: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in described.items() if name not in REPORTED}
 
 
-def _installed() -> bool:
+def _version(package: str) -> str:
     try:
-        importlib.metadata.version("emjax")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return "source"
 
 
 def _cpu_model() -> str:

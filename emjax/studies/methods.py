@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -161,9 +161,7 @@ def _share_best(fits: Fits) -> np.ndarray:
     return np.where(good.any(axis=1), near / np.maximum(np.sum(choice.ended(status), axis=1), 1), np.nan)
 
 
-def _overlap(
-    fits: Fits, simulated: Simulated, layout: Layout, truth: np.ndarray, threads: int | None
-) -> np.ndarray:
+def _overlap(fits: Fits, simulated: Simulated, layout: Layout, truth: np.ndarray, threads: int | None) -> np.ndarray:
     """(N, K, K), where the true labels are known and the truth has as many components as the method."""
     own = np.array([entry.component != layouts.SHARED for entry in layout.entries])
     same = np.any(np.isfinite(truth[:, own]))
@@ -177,7 +175,7 @@ def of_function(
 ) -> Measured:
     """What a user's function gives: CONVERGED where all is finite; limits from normal quantiles, at 95 %."""
     count = len(replicates)
-    estimates, errors = _returned(function(simulated.data, _keys(root, replicates)), count)
+    estimates, errors = _returned(function(simulated.data, keys_of(root, replicates)), count)
     layout = layouts.of_arrays(estimates, known)
     estimate, se = (flatten(list(part.values()), 1) for part in (estimates, errors))
     finite = np.all(np.isfinite(estimate), axis=1)
@@ -202,7 +200,20 @@ def of_function(
     return Measured(layout, outcomes, 1.0)
 
 
-def _keys(root: np.ndarray, replicates: np.ndarray) -> Any:
+def only(found: Measured, estimands: Sequence[str]) -> Measured:
+    """The entries of the parameters with these names. Errors: `DataError` where there is none."""
+    which = np.flatnonzero([name in estimands for name, _, _ in found.layout.blocks])
+    if not len(which):
+        names = sorted({name for name, _, _ in found.layout.blocks})
+        raise DataError(f"estimands={list(estimands)} are none of this method's parameters: {', '.join(names)}.")
+    own = found.outcomes
+    parts = {name: getattr(own, name)[:, which] for name in ("estimate", "se", "lower", "upper", "truth", "reason")}
+    if own.covariance.shape[1]:
+        parts["covariance"] = own.covariance[:, which][:, :, which]
+    return Measured(layouts.chosen(found.layout, which), own._replace(**parts), found.efficiency)
+
+
+def keys_of(root: np.ndarray, replicates: np.ndarray) -> Any:
     """A typed key a replicate, (N,)."""
     with jax.threefry_partitionable(True):
         return jax.lax.map(lambda number: keys.dataset_key(root, number), replicates.astype(np.uint32))

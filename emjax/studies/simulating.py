@@ -105,8 +105,8 @@ def draw(generate: Any, scenario: Scenario, root: np.ndarray, replicates: np.nda
 
     Errors: `DataError` for a generate function that returns something else, or labels that are no whole numbers.
     """
-    split = generate.split(scenario) if isinstance(generate, From) else (_Given(generate, json.dumps(scenario)), None)
-    function, arrays = split
+    given = _Given(generate, json.dumps(scenario)), None
+    function, arrays = generate.split(scenario) if hasattr(generate, "split") else given
     with jax.enable_x64(True), jax.threefry_partitionable(True):
         like = jax.eval_shape(partial(_typed, function), root, np.uint32(0), arrays)
         size = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like.data))

@@ -21,8 +21,10 @@ def describe(value: Any) -> Any:
     """Plain values that say all there is to say of settings, models, arrays and functions.
 
     A function is told by its name and by a hash of its source text, of which comments are a part; what it calls is not
-    looked at. An object is told by its class and fields.
+    looked at. An object is told by its class and fields, or by what its own `described()` returns.
     """
+    if hasattr(value, "described"):
+        return describe(value.described())
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
     if isinstance(value, (np.generic, np.ndarray)) or type(value).__module__.startswith("jaxlib"):
@@ -34,7 +36,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): describe(part) for name, part in value.items()}
     if hasattr(value, "_fields") or dataclasses.is_dataclass(value):
-        names = value._fields if hasattr(value, "_fields") else [f.name for f in dataclasses.fields(value)]
+        names = getattr(value, "_fields", None) or [f.name for f in dataclasses.fields(value)]
         return {"class": type(value).__name__, **{name: describe(getattr(value, name)) for name in names}}
     if isinstance(value, (list, tuple)):
         return [describe(part) for part in value]

@@ -19,8 +19,8 @@ from emjax.studies.records import Outcomes
 
 FORMAT = 1
 MANIFEST, CHUNKS = "manifest.json", "chunks"
-# What an extension may add to.
-_GROWING = ("scenarios", "methods")
+# What an extension may add to, and what it may change.
+_GROWING, _FREE = ("scenarios", "methods"), ("name", "replicates")
 
 
 class Unit(NamedTuple):
@@ -49,6 +49,10 @@ class Store:
         self.directory = Path(directory)
         self.chunks = self.directory / CHUNKS
 
+    def begun(self) -> bool:
+        """Whether there is a manifest."""
+        return (self.directory / MANIFEST).exists()
+
     def manifest(self) -> dict[str, Any]:
         """What is on disk. Errors: `DataError` where there is no study."""
         path = self.directory / MANIFEST
@@ -71,7 +75,7 @@ class Store:
         path = self.directory / MANIFEST
         self._made(self.chunks)
         here = environment.describe()
-        if not path.exists():
+        if not self.begun():
             found = {"format": FORMAT, "chunk": chunk, "specification": specified, "environment": here}
         else:
             found = self.manifest()
@@ -81,16 +85,17 @@ class Store:
             replicates = max(found["specification"]["replicates"], specified["replicates"])
             found = {**found, "specification": {**specified, **merged, "replicates": replicates}}
         found["hash"] = specification.name_of(found["specification"])
-        text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(found, indent=1) + "\n"
         if not path.exists() or path.read_text() != text:
             self.write(path, text.encode())
         return found
 
     def _refuse_changes(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         """More replicates, scenarios or methods are an extension; anything else is another study."""
-        fixed = [{name: value for name, value in spec.items() if name not in (*_GROWING, "replicates")}
-                 for spec in (old, new)]  # fmt: skip
-        changed = list(specification.differences(*fixed))
+        before, after = (
+            {name: value for name, value in spec.items() if name not in (*_GROWING, *_FREE)} for spec in (old, new)
+        )
+        changed = list(specification.differences(before, after))
         for group in _GROWING:
             for name in sorted(old[group].keys() & new[group].keys()):
                 changed += specification.differences(old[group][name], new[group][name], f"{group}.{name}")
@@ -102,8 +107,8 @@ class Store:
 
     def refuse_foreign(self, manifest: dict[str, Any], here: dict[str, str]) -> None:
         """Errors: `DataError` naming what differs between this process and the one that began the directory."""
-        pair = (environment.compared(described) for described in (manifest["environment"], here))
-        changed = list(specification.differences(*pair))
+        began = environment.compared(manifest["environment"])
+        changed = list(specification.differences(began, environment.compared(here)))
         if changed:
             raise DataError(
                 f"{self.directory} was computed elsewhere: {'; '.join(changed)}; files would no longer be equal to the "
