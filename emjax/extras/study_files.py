@@ -216,7 +216,7 @@ class MethodOf:
             return self.model
         default = self.model
         latent = "hidden-markov" if isinstance(default, emjax.HiddenMarkov) else "mixture"
-        components = own.get("components", getattr(default, "n_components", None))
+        components: Any = own.get("components", getattr(default, "n_components", None))
         if "model" not in own and default is not None and not {"settings", "latent"} & set(own):
             return type(default)(default.family, components)
         family = own.get("model", type(getattr(default, "family", None)).__name__)

@@ -58,7 +58,7 @@ def resolve(where: str, value: Any, scenario: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Covariates:
-    """x (n, p) of independent columns: (distribution, first, second) each, "uniform" low and high, "normal" mean, sd."""
+    """x (n, p), columns independent: each ("uniform", low, high) or ("normal", mean, sd)."""
 
     columns: tuple[tuple[str, float, float], ...]
 

@@ -140,7 +140,7 @@ def _errors(method: Method, fits: Fits, root: np.ndarray, threads: int | None) -
             fits, root, method.bootstraps, method.resampling, level=method.level, threads=threads
         )
         limits = found.intervals()
-        codes = flatten(limits.reason, 1).astype(int)
+        codes = flatten(found.reason, 1).astype(int)
         why = np.array([_REASONS[Missing(code)] for code in range(len(Missing))])[codes]
     else:
         found = information.standard_errors(fits, method.intervals, covariance=method.covariance, threads=threads)
