@@ -17,6 +17,7 @@ from emjax.studies.records import Entry, Outcomes
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment
 _UNIX = 3
+DIGITS = 64  # of the checksum, at the end of the file
 
 
 def encode(measured: Measured) -> bytes:
@@ -36,18 +37,18 @@ def encode(measured: Measured) -> bytes:
             member = zipfile.ZipInfo(name, _EPOCH)
             member.create_system, member.external_attr = _UNIX, 0o644 << 16
             archive.writestr(member, content)
-        archive.comment = _checksum(packed)
-    return room.getvalue()
+        archive.comment = _checksum(b"")  # holds the place
+    whole = room.getvalue()[:-DIGITS]
+    return whole + _checksum(whole)
 
 
 def decode(content: bytes, name: str) -> tuple[Layout, Outcomes]:
     """What `encode` was given. Errors: `DataError` naming the file where it is truncated or damaged."""
     try:
+        if content[-DIGITS:] != _checksum(content[:-DIGITS]):
+            raise ValueError("its checksum does not agree")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             packed = {member: archive.read(member) for member in archive.namelist()}
-            stated = archive.comment
-        if stated != _checksum(packed):
-            raise ValueError("its checksum does not agree")
         arrays = {
             member.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(part), allow_pickle=False)
             for member, part in packed.items()
@@ -75,9 +76,6 @@ def _npy(array: Any) -> bytes:
     return room.getvalue()
 
 
-def _checksum(packed: dict[str, bytes]) -> bytes:
-    """SHA-256 over names and contents, in order."""
-    digest = hashlib.sha256()
-    for name, content in packed.items():
-        digest.update(f"{name}:{len(content)}:".encode() + content)
-    return digest.hexdigest().encode()
+def _checksum(content: bytes) -> bytes:
+    """SHA-256 of everything before it, as the zip file's comment."""
+    return hashlib.sha256(content).hexdigest().encode()

@@ -33,7 +33,8 @@ class Unit(NamedTuple):
     @property
     def file(self) -> str:
         """Its name in the folder of chunks."""
-        return f"{self.scenario}.{quote(self.method, safe='')}.{self.first:09d}.npz"
+        method = quote(self.method, safe="").replace(".", "%2E")
+        return f"{self.scenario}.{method}.{self.first:09d}.npz"
 
     @staticmethod
     def of_file(name: str) -> Unit:
