@@ -62,6 +62,15 @@ def test_a_foreign_machine_of_a_cluster_is_refused(tmp_path: Path, monkeypatch: 
     assert digests(tmp_path) == {}
 
 
+def test_a_task_that_fails_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: Any) -> None:
+        raise TimeoutError("worker lost")
+
+    monkeypatch.setattr(running, "task", lost)
+    with pytest.raises(DataError, match=r"gave up on a chunk \(TimeoutError: worker lost\)"):
+        study().run(tmp_path, chunk=CHUNK, client=Client())
+
+
 def _serve(directory: Path, nap: float) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.study_cases", str(directory), str(nap)]
     return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)

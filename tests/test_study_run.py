@@ -4,14 +4,16 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import emjax
 from emjax import DataError
 from emjax.inference import permute
-from emjax.studies import Method, grid, layouts, loading, running, scenarios
+from emjax.studies import From, Method, Simulated, grid, layouts, loading, running, scenarios, simulating
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
 
@@ -190,6 +192,55 @@ def test_a_share_of_the_work_is_where_a_process_begins(tmp_path: Path) -> None:
         run(study(), tmp_path, worker=(3, 2))
 
 
+def _gated(key: Any, n: int) -> emjax.Data:
+    z = jax.random.normal(key, (n, 1), jnp.float64)
+    return emjax.Data(jnp.zeros(n), z=z)
+
+
+POISSON = emjax.PoissonParams(np.array([1.0, 30.0]))
+DRAWN = {
+    "chain": (
+        emjax.HiddenMarkov(emjax.Poisson(), 2),
+        emjax.MarkovParams(np.array([0.5, 0.5]), np.array([[0.9, 0.1], [0.2, 0.8]])),
+        None,
+    ),
+    "gate": (
+        emjax.Mixture(emjax.Poisson(), 2, emjax.GatedWeights()),
+        emjax.GatingParams(np.array([[0.0, 1.0], [0.0, 0.0]])),
+        _gated,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_replicate_does_not_depend_on_those_drawn_with_it(name: str) -> None:
+    model, latent, x = DRAWN[name]
+    generate = From(model, lambda scenario: emjax.MixtureParams(latent, POISSON), "n", x)
+    root = np.array([1, 2], np.uint32)
+    many = simulating.draw(generate, {"n": 40}, root, np.arange(5, 41))
+    alone = simulating.draw(generate, {"n": 40}, root, np.array([17]))
+    chex.assert_trees_all_equal(alone, jax.tree.map(lambda a: a[12:13], many))
+    assert many.data.y.shape == many.labels.shape == (36, 40) and many.data.y.dtype == np.float64
+    assert len(np.unique(many.data.y, axis=0)) == 36
+    rates = POISSON.rates[many.labels]
+    assert abs(np.mean((many.data.y - rates) / np.sqrt(rates))) < 5 / np.sqrt(36 * 40)
+    assert many.truth.family.rates.shape == (36, 2) and (many.data.z is None) == (x is None)
+    with pytest.raises(DataError, match="gives None rows in scenario"):
+        simulating.draw(generate, {"m": 40}, root, np.arange(2))
+
+
+def test_what_generate_may_not_return() -> None:
+    root = np.array([1, 2], np.uint32)
+    for found, message in [
+        (3.0, "generate returned float"),
+        (Simulated(emjax.Data(np.zeros(4)), None, np.zeros(3, int)), r"labels of shape \(3,\)"),
+        (Simulated(emjax.Data(np.zeros(4)), None, np.zeros(4)), "type float64: give whole numbers"),
+        (emjax.Data(np.zeros(4), unit=np.zeros(4, int)), "unit without weight"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            simulating.draw(lambda key, scenario, found=found: found, {}, root, np.arange(2))
+
+
 # --- what EM leaves ---------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +271,22 @@ def test_a_replay_equals_to_the_bit_what_the_study_stored(tmp_path: Path) -> Non
     assert len(replay.fits["EM"].restarts.objective) == 2
     assert [str(entry.parameter) for entry in em.entries][2:6] == ["coefficients[0]", "coefficients[1]"] * 2
     np.testing.assert_array_equal(em.moves[1, 0], [1, 0, 4, 5, 2, 3, 7, 6])
+
+
+@pytest.mark.slow
+def test_bootstrap_intervals_are_those_of_the_fit_alone(tmp_path: Path) -> None:
+    method = Method(study_cases.LINES, start="truth", intervals="bootstrap", bootstraps=39)
+    one = study_cases.lines(scenarios=grid(n=50, noise=3.0), methods={"EM": method}, replicates=4)
+    assert one.run(tmp_path, chunk=4, threads=1).complete
+    (cell,) = loading.cells(tmp_path)
+    fit = one.replay({"n": 50, "noise": 3.0}, 2).fits["EM"]
+    found = emjax.bootstrap(fit, one.root(one.scenarios[0], "bootstrap"), 39)
+    limits = found.intervals()
+    for name, record in {"se": found.se, "lower": limits.lower, "upper": limits.upper}.items():
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(record)])
+        assert np.all(np.isfinite(flat))
+        np.testing.assert_array_equal(getattr(cell.outcomes, name)[2], flat)
+    assert np.all(cell.outcomes.reason == emjax.Reason.FREE)
 
 
 def _params(model: Any, count: int) -> Any:

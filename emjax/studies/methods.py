@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from emjax.base.protocols import Model
+from emjax.base.records import Array
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Status
 from emjax.engine import choice, fitting, keys
@@ -216,7 +217,12 @@ def only(found: Measured, estimands: Sequence[str]) -> Measured:
 def keys_of(root: np.ndarray, replicates: np.ndarray) -> Any:
     """A typed key a replicate, (N,)."""
     with jax.threefry_partitionable(True):
-        return jax.lax.map(lambda number: keys.dataset_key(root, number), replicates.astype(np.uint32))
+        return _folded(root, replicates.astype(np.uint32))
+
+
+@jax.jit
+def _folded(root: Array, replicates: Array) -> Array:
+    return jax.lax.map(lambda number: keys.dataset_key(root, number), replicates)
 
 
 def _returned(found: Any, count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

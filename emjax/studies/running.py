@@ -180,7 +180,7 @@ def _on_cluster(
                 future = done.get(timeout=1.0)  # in steps, so that Ctrl-C is heard
             except queue.Empty:
                 continue
-            unit, sent = running.pop(future), future.result()
+            unit, sent = running.pop(future), _received(future)
             store.refuse_foreign(manifest, sent.environment)
             store.save(unit, sent.content)
             computed += 1
@@ -191,6 +191,19 @@ def _on_cluster(
         for future in running:
             future.cancel()
     return computed
+
+
+def _received(future: Any) -> Sent:
+    """Errors: `DataError` for a task that failed every time."""
+    try:
+        return future.result()
+    except DataError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(
+            f"The cluster gave up on a chunk ({why}): finished ones are whole; mend it and run again."
+        ) from error
 
 
 def _tell(progress: Progress, tally: Tally, status: np.ndarray, efficiency: float) -> None:
