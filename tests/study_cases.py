@@ -72,7 +72,7 @@ def lines(**changes: Any) -> Study:
 
 def digests(directory: Any) -> dict[str, str]:
     """SHA-256 of every file that is to be equal to the byte."""
-    files = sorted(Path(directory, "chunks").iterdir())
+    files = sorted(Path(directory, "chunks").glob("*.npz"))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -117,7 +117,7 @@ def test_ten_kills_at_random_moments(whole: dict[str, str], tmp_path: Path) -> N
     out, _ = process.communicate(timeout=180)
     assert "complete=True" in out
     assert digests(tmp_path) == whole
-    assert [path.name for path in tmp_path.iterdir() if path.name == "claims"] == []
+    assert not (tmp_path / "claims").exists()
 
 
 # --- dask -------------------------------------------------------------------------------------------------------------
@@ -181,14 +181,15 @@ def _sleepy() -> None:
 DEVICES = """
 import sys, jax
 from tests import study_cases
-from emjax.studies import grid
+from emjax.studies import Method, grid
 assert len(jax.devices()) == int(sys.argv[2])
-one = study_cases.lines(scenarios=grid(n=50, noise=3.0))
+method = Method(study_cases.LINES, start="truth")
+one = study_cases.lines(scenarios=grid(n=50, noise=3.0), methods={"EM": method})
 assert one.run(sys.argv[1], chunk=8, threads=2).complete
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_write_the_bytes_of_one(tmp_path: Path) -> None:
     for count in (1, 2):
         environment = {**ENVIRONMENT, "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
@@ -196,4 +197,4 @@ def test_two_devices_write_the_bytes_of_one(tmp_path: Path) -> None:
         ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
     assert digests(tmp_path / "1") == digests(tmp_path / "2")
-    assert len(digests(tmp_path / "1")) == 2
+    assert len(digests(tmp_path / "1")) == 1

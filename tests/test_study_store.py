@@ -86,6 +86,26 @@ def test_a_full_disk_is_named_and_nothing_else_is_lost(tmp_path: Path, monkeypat
     assert run(tmp_path).computed == 8
 
 
+def test_nobody_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is written there is none of its name; what a killed process left of one goes, but not too early."""
+    seen, sync = [], os.fsync
+
+    def watched(handle: int) -> None:
+        seen.append(len(digests(tmp_path)))
+        sync(handle)
+
+    monkeypatch.setattr(store.os, "fsync", watched)
+    run(tmp_path, replicates=8)
+    # Of the manifest and each chunk: the file itself, then its folder.
+    assert seen == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4]
+    for age in (10.0, 2 * store.FORGOTTEN):
+        left = tmp_path / "chunks" / f".x.{age}.part"
+        left.write_text("half")
+        os.utime(left, (time.time() - age,) * 2)
+    run(tmp_path, replicates=8)
+    assert [path.name for path in tmp_path.rglob("*.part")] == [".x.10.0.part"]
+
+
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """The system itself refuses to write more than so many bytes to a file."""
     run(tmp_path, replicates=8)
@@ -151,6 +171,9 @@ def test_the_claim_of_a_dead_process_is_taken_over_at_once(tmp_path: Path) -> No
     assert (tmp_path / "a").exists()
     with Claims(tmp_path) as claims:
         assert claims.take("a")
+        (tmp_path / "b").write_text((tmp_path / "a").read_text().replace(str(os.getpid()), "1", 1))
+        claims.sweep()
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_claim_of_a_silent_process_elsewhere_is_taken_over_after_a_while(tmp_path: Path) -> None:

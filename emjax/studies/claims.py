@@ -63,6 +63,13 @@ class Claims:
         with suppress(FileNotFoundError):
             path.unlink()
 
+    def sweep(self) -> None:
+        """Away with the claims of dead processes, such as one that was killed when its chunk was written."""
+        for path in self.folder.iterdir():
+            if self._abandoned(path):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+
     def _create(self, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)  # another process may have found it empty and removed it
         try:

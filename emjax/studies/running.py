@@ -132,6 +132,7 @@ def _here(worker: Worker, store: Store, units: list[Unit], claims: Claims, tally
             units = waiting
             if units and computed == before:
                 time.sleep(PAUSE)
+        claims.sweep()
     except KeyboardInterrupt:
         raise _Stopped(computed) from None
     return computed

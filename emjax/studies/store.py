@@ -19,6 +19,7 @@ from emjax.studies.records import Outcomes
 
 FORMAT = 1
 MANIFEST, CHUNKS = "manifest.json", "chunks"
+FORGOTTEN = 3600.0  # seconds after which a temporary file is nobody's
 # What an extension may add to, and what it may change.
 _GROWING, _FREE = ("scenarios", "methods"), ("name", "replicates")
 
@@ -170,12 +171,20 @@ class Store:
             raise DataError(_sentence(path, error)) from None
 
     def _made(self, folder: Path) -> None:
-        """A folder that is there and takes files: tried, since a question about permissions may be answered wrongly."""
+        """A folder that is there and takes files: tried, since a question about permissions may be answered wrongly.
+
+        What killed processes left half written goes.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / f".probe.{uuid.uuid4().hex}"
             probe.touch()
+            old = probe.stat().st_mtime - FORGOTTEN  # by the clock of the file system
             probe.unlink()
+            for part in folder.glob(".*.part"):
+                with suppress(FileNotFoundError):  # another process may be quicker
+                    if part.stat().st_mtime < old:
+                        part.unlink()
         except OSError as error:
             raise DataError(_sentence(folder, error)) from None
 
