@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from emjax import DataError
+from emjax.extras import cluster
 from emjax.studies import running
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
@@ -176,6 +177,13 @@ def test_a_real_dask_cluster_of_which_a_worker_is_killed(
 def _sleepy() -> None:
     """On a worker: chunks take so long that one is in the works when its process dies."""
     study_cases.NAP = 0.3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_does_not_answer() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(DataError, match="--cluster tcp://127.0.0.1:1: no scheduler answers"):
+        cluster.connect("tcp://127.0.0.1:1", 0.2)
 
 
 DEVICES = """

@@ -1,5 +1,6 @@
 """Studies: keys that follow from content, runs that are resumed and extended, replicates made again to the bit."""
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import emjax
 from emjax import DataError
 from emjax.inference import permute
-from emjax.studies import From, Method, Simulated, grid, layouts, loading, running, scenarios, simulating
+from emjax.studies import From, Method, Simulated, grid, layouts, loading, running, scenarios, simulating, specification
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
 
@@ -344,6 +345,23 @@ def test_estimands_leave_out_the_rest() -> None:
     assert [tuple(entry) for entry in kept.entries] == [("rates", k) for k in range(3)]
     np.testing.assert_array_equal(loading.Moves(kept)[2, 0, 1], [2, 0, 1])
     assert len(layouts.chosen(layout, rates[:2]).swaps) == 0
+
+
+def test_functions_are_told_apart_by_what_they_say() -> None:
+    made = [eval(f"lambda key: key + {number}") for number in (1, 2, 1)]  # typed in: there is no source text
+    first, second, again = (specification.describe(function) for function in made)
+    assert first == again != second
+
+    def held(number: int) -> Any:
+        def function(key: Any) -> Any:
+            return key + number
+
+        return function
+
+    first, second, again = (specification.describe(held(number)) for number in (1, 2, 1))
+    assert first == again != second and first["source"] == second["source"]
+    assert specification.describe(functools.partial(held, 3))["args"] == [3]
+    assert specification.describe({"a": (jnp.arange(2), np.float64(np.inf))}) == {"a": [[0, 1], "inf"]}
 
 
 def test_what_is_no_study() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,6 @@ def test_a_chunk_that_another_process_has_is_waited_for(tmp_path: Path, monkeypa
     def finish(_: float) -> None:
         store.Store(mine).save(units[2], (tmp_path / "whole" / "chunks" / units[2].file).read_bytes())
 
-    monkeypatch.setattr(running.time, "sleep", finish)
+    monkeypatch.setattr(running, "time", SimpleNamespace(sleep=finish))
     assert run(mine, replicates=8) == running.Ran(3, 1, (), True)
     assert digests(mine) == digests(tmp_path / "whole")

@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from emjax.studies import scenarios
@@ -25,10 +26,10 @@ def describe(value: Any) -> Any:
     """
     if hasattr(value, "described"):
         return describe(value.described())
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)):
+        value = np.asarray(value).tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
-    if isinstance(value, (np.generic, np.ndarray)) or type(value).__module__.startswith("jaxlib"):
-        return describe(np.asarray(value).tolist())
     if isinstance(value, functools.partial):
         return {"partial": describe(value.func), "args": describe(value.args), "keywords": describe(value.keywords)}
     if isinstance(value, type):
@@ -49,7 +50,9 @@ def _function(function: Any) -> dict[str, Any]:
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):
-        source = repr(getattr(getattr(function, "__code__", None), "co_code", function.__name__))
+        code = getattr(function, "__code__", None)  # typed in by hand: there is no text
+        held = [held for held in getattr(code, "co_consts", ()) if not hasattr(held, "co_code")]
+        source = repr((getattr(code, "co_code", function.__name__), getattr(code, "co_names", ()), held))
     found = {"function": function.__qualname__, "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     cells = getattr(function, "__closure__", None) or ()
