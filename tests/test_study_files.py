@@ -202,6 +202,11 @@ def test_a_worker_is_a_share_and_an_address_a_scheduler(tmp_path: Path) -> None:
         assert ran.status == 2 and f"'{bad}' is not I/N, such as 0/8" in ran.err and ran.err.count("\n") == 1
 
 
+def _results(cells: Any, description: dict[str, Any]) -> Any:
+    assert description["level"] == 0.95 and description["specification"]["seed"] == 1 and "jaxlib" in str(description)
+    return [(cell.scenario["mean"], cell.method) for cell in cells]
+
+
 def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By stand-ins: what they are given, and where their work goes."""
     write(tmp_path, FUNCTIONS, "own.py")
@@ -213,7 +218,7 @@ def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", module)
         monkeypatch.setattr(package, name, module, raising=False)
 
-    stand_in(emjax.studies, "results", Results=lambda cells: [(cell.scenario["mean"], cell.method) for cell in cells])
+    stand_in(emjax.studies, "results", Results=_results)
     stand_in(emjax.studies, "report", markdown=lambda results: f"# {results}")
     stand_in(emjax.extras, "study_plots", save_all=lambda *arguments: given.append(arguments))
     for verb in ("report", "plot"):

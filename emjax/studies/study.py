@@ -200,10 +200,14 @@ class Study:
         data, truth, labels = _first(drawn)
         return Replay(data, truth, labels, fits)
 
-    def results(self, directory: Any) -> Any:
-        """The `Results` of the replicates that are on disk. Errors: `DataError` for a directory without any."""
-        # By its name when called: results are built on what this room computes, not the other way round.
-        return import_module("emjax.studies.results").Results(loading.cells(directory))
+    def results(self, directory: Any, **options: Any) -> Any:
+        """The `Results` of the replicates that are on disk; options are those of `Results`, such as `align`.
+
+        Errors: `DataError` for a directory without any, or with a damaged file.
+        """
+        # By its name when called: results are built on what this room stores, and stand beside it.
+        made = import_module("emjax.studies.results").Results
+        return made(loading.cells(directory), loading.description(directory), **options)
 
 
 def _first(tree: Any) -> Any:
