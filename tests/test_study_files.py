@@ -228,7 +228,7 @@ def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pyte
     ran = command("study", "report", spec, "--directory", directory)
     assert (ran.status, ran.out) == (0, f"# {results}\n") and (directory / "report.md").read_text() == f"# {results}"
     assert command("study", "plot", spec, "--directory", directory).status == 0
-    assert given == [(results, directory)]
+    assert given == [(results, directory / "figures")]
 
 
 def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

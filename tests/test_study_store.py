@@ -84,6 +84,11 @@ def test_a_full_disk_is_named_and_nothing_else_is_lost(tmp_path: Path, monkeypat
     assert digests(tmp_path) == before
     assert not (tmp_path / "claims").exists()
     monkeypatch.undo()
+    whole = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: _full() if "claims" in str(path) else whole(path, *rest))
+    with pytest.raises(DataError, match=r"claims/manifest\.json cannot be written .*: the disk or quota is full"):
+        run(tmp_path)
+    monkeypatch.undo()
     assert run(tmp_path).computed == 8
 
 
@@ -170,10 +175,10 @@ def test_the_claim_of_a_dead_process_is_taken_over_at_once(tmp_path: Path) -> No
     ran = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert ran.stdout == "True\n" and ran.returncode == -9
     assert (tmp_path / "a").exists()
-    with Claims(tmp_path) as claims:
-        assert claims.take("a")
+    with Claims(tmp_path) as mine:
+        assert mine.take("a")
         (tmp_path / "b").write_text((tmp_path / "a").read_text().replace(str(os.getpid()), "1", 1))
-        claims.sweep()
+        mine.sweep()
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
@@ -200,6 +205,7 @@ def test_a_chunk_that_another_process_has_is_waited_for(tmp_path: Path, monkeypa
     units = study(replicates=8).units(CHUNK)
     held = Claims(mine / "claims")
     assert held.take(units[2].file)
+    store.Store(mine).make()
 
     def finish(_: float) -> None:
         store.Store(mine).save(units[2], (tmp_path / "whole" / "chunks" / units[2].file).read_bytes())
@@ -207,3 +213,18 @@ def test_a_chunk_that_another_process_has_is_waited_for(tmp_path: Path, monkeypa
     monkeypatch.setattr(running, "time", SimpleNamespace(sleep=finish))
     assert run(mine, replicates=8) == running.Ran(3, 1, (), True)
     assert digests(mine) == digests(tmp_path / "whole")
+
+
+def test_two_extensions_at_the_same_time_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (study(methods={name: study().methods[name]}, replicates=8) for name in study().methods)
+    held = Claims(tmp_path / "claims")
+    assert held.take("manifest.json")
+
+    def extend(_: float) -> None:
+        store.Store(tmp_path).make()
+        store.Store(tmp_path).begin(other.specified(), CHUNK)
+        held.release("manifest.json")
+
+    monkeypatch.setattr(running, "time", SimpleNamespace(sleep=extend))
+    assert one.run(tmp_path, chunk=CHUNK, threads=1).computed == 2
+    assert sorted(store.Store(tmp_path).manifest()["specification"]["methods"]) == ["mean", "the median"]

@@ -121,6 +121,7 @@ def _plot(arguments: argparse.Namespace) -> int:
 
     require("matplotlib", "plots")
     study, directory = _read(arguments)
-    study_plots.save_all(study.results(directory), directory)
-    print(f"Written to {directory}")
+    figures = directory / "figures"
+    study_plots.save_all(study.results(directory), figures)
+    print(f"Written to {figures}")
     return 0

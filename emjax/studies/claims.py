@@ -14,6 +14,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from emjax.base.status import DataError
+from emjax.studies import store
+
 LIMIT = 120.0  # seconds without a heartbeat after which a claim from another machine is taken over
 BEAT = 10.0  # seconds between heartbeats
 
@@ -27,7 +30,6 @@ class Claims:
         self._mine: set[Path] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Claims:
         self._thread = threading.Thread(target=self._heartbeat, name="emjax claims", daemon=True)
@@ -44,7 +46,10 @@ class Claims:
             self.folder.rmdir()  # where it is empty
 
     def take(self, name: str) -> bool:
-        """Whether the claim is now this process's; one whose owner is dead or silent is taken over."""
+        """Whether the claim is now this process's; one whose owner is dead or silent is taken over.
+
+        Errors: `DataError` where the file cannot be written.
+        """
         path = self.folder / name
         if not self._create(path):
             if not self._abandoned(path):
@@ -65,20 +70,27 @@ class Claims:
 
     def sweep(self) -> None:
         """Away with the claims of dead processes, such as one that was killed when its chunk was written."""
-        for path in self.folder.iterdir():
+        for path in self.folder.glob("*"):
             if self._abandoned(path):
                 with suppress(FileNotFoundError):
                     path.unlink()
 
     def _create(self, path: Path) -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)  # another process may have found it empty and removed it
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # another process may have found it empty and removed it
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "w") as file:
-            json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}, file)
+        except OSError as error:
+            raise DataError(store.sentence(path, error)) from None
         self._mine.add(path)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(owner, file)
+        except OSError as error:
+            self.release(path.name)
+            raise DataError(store.sentence(path, error)) from None
         return True
 
     def _abandoned(self, path: Path) -> bool:

@@ -17,7 +17,7 @@ from emjax.studies import chunk_files, environment, scenarios, simulating
 from emjax.studies.claims import BEAT, LIMIT, Claims
 from emjax.studies.methods import Measured
 from emjax.studies.simulating import Simulated
-from emjax.studies.store import Store, Unit
+from emjax.studies.store import MANIFEST, Store, Unit
 
 CPU_CHUNK, OTHER_CHUNK = 256, 4096  # replicates at a time, at most, by default
 AHEAD = 64  # chunks that a cluster has at a time, so that neither it nor this process holds a whole study
@@ -80,24 +80,36 @@ def run(
     """See `Study.run`."""
     place, count = _share(worker)
     store = Store(directory)
-    size = _chunk(study, store, chunk)
-    store.begin(study.specified(), size)
-    units = study.units(size)
-    damaged = _clear_damaged(store, units)
-    missing = [unit for unit in units if not store.has(unit)]
-    tally = Tally(size * len(missing))
-    first = len(missing) * place // count
-    ordered = missing[first:] + missing[:first]
-    try:
-        if client is not None:
-            computed = _on_cluster(study, store, ordered, size, threads, client, retries, tally, progress)
-        else:
-            with Claims(store.directory / CLAIMS, limit, min(BEAT, limit / 4)) as claims:
+    store.make()
+    with Claims(store.directory / CLAIMS, limit, min(BEAT, limit / 4)) as claims:
+        size = _begin(study, store, claims, chunk)
+        units = study.units(size)
+        damaged = _clear_damaged(store, units)
+        missing = [unit for unit in units if not store.has(unit)]
+        tally = Tally(size * len(missing))
+        first = len(missing) * place // count
+        ordered = missing[first:] + missing[:first]
+        try:
+            if client is not None:
+                computed = _on_cluster(study, store, ordered, size, threads, client, retries, tally, progress)
+            else:
                 computed = _here(Worker(study, size, threads), store, ordered, claims, tally, progress)
-    except _Stopped as stopped:
-        computed = stopped.computed
+        except _Stopped as stopped:
+            computed = stopped.computed
     present = sum(map(store.has, units))
     return Ran(computed, present - computed, damaged, present == len(units))
+
+
+def _begin(study: Any, store: Store, claims: Claims, chunk: int | None) -> int:
+    """Write or extend the manifest, one process at a time, so that no extension is lost. Replicates a file."""
+    while not claims.take(MANIFEST):
+        time.sleep(PAUSE)
+    try:
+        size = _chunk(study, store, chunk)
+        store.begin(study.specified(), size)
+    finally:
+        claims.release(MANIFEST)
+    return size
 
 
 class _Stopped(Exception):

@@ -51,6 +51,25 @@ class Store:
         self.directory = Path(directory)
         self.chunks = self.directory / CHUNKS
 
+    def make(self) -> None:
+        """A folder that is there and takes files: tried, since a question about permissions may be answered wrongly.
+
+        What killed processes left half written goes. Errors: `DataError` where nothing can be written.
+        """
+        folder = self.chunks
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".probe.{uuid.uuid4().hex}"
+            probe.touch()
+            old = probe.stat().st_mtime - FORGOTTEN  # by the clock of the file system
+            probe.unlink()
+            for part in folder.glob(".*.part"):
+                with suppress(FileNotFoundError):  # another process may be quicker
+                    if part.stat().st_mtime < old:
+                        part.unlink()
+        except OSError as error:
+            raise DataError(sentence(folder, error)) from None
+
     def begun(self) -> bool:
         """Whether there is a manifest."""
         return (self.directory / MANIFEST).exists()
@@ -75,7 +94,6 @@ class Store:
         or with versions that give other bits, or cannot be written.
         """
         path = self.directory / MANIFEST
-        self._made(self.chunks)
         here = environment.describe()
         if not self.begun():
             found = {"format": FORMAT, "chunk": chunk, "specification": specified, "environment": here}
@@ -168,28 +186,10 @@ class Store:
                 raise
             _sync(path.parent)
         except OSError as error:
-            raise DataError(_sentence(path, error)) from None
-
-    def _made(self, folder: Path) -> None:
-        """A folder that is there and takes files: tried, since a question about permissions may be answered wrongly.
-
-        What killed processes left half written goes.
-        """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".probe.{uuid.uuid4().hex}"
-            probe.touch()
-            old = probe.stat().st_mtime - FORGOTTEN  # by the clock of the file system
-            probe.unlink()
-            for part in folder.glob(".*.part"):
-                with suppress(FileNotFoundError):  # another process may be quicker
-                    if part.stat().st_mtime < old:
-                        part.unlink()
-        except OSError as error:
-            raise DataError(_sentence(folder, error)) from None
+            raise DataError(sentence(path, error)) from None
 
 
-def _sentence(path: Path, error: OSError) -> str:
+def sentence(path: Path, error: OSError) -> str:
     """What happened, where, and what to try."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = "the disk or quota is full; all finished chunks are whole: make room and run again"
