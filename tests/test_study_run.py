@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(whole: Path, tm
     ran = run(study(), tmp_path, progress=stop)
     assert ran == running.Ran(4, 0, (), False)
     assert [step.done for step in calls] == [8, 16, 24, 32] and calls[0].total == 96
-    assert len(digests(tmp_path)) == 4 and not (tmp_path / "claims").exists()
+    assert len(digests(tmp_path)) == 4 and not list((tmp_path / "claims").iterdir())
     assert run(study(), tmp_path) == running.Ran(8, 4, (), True)
     assert digests(tmp_path) == digests(whole)
 

@@ -42,8 +42,6 @@ class Claims:
             self._thread.join()
         for path in list(self._mine):
             self.release(path.name)
-        with suppress(OSError):
-            self.folder.rmdir()  # where it is empty
 
     def take(self, name: str) -> bool:
         """Whether the claim is now this process's; one whose owner is dead or silent is taken over.
@@ -78,7 +76,7 @@ class Claims:
     def _create(self, path: Path) -> bool:
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)  # another process may have found it empty and removed it
+            path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
