@@ -118,7 +118,11 @@ class _Whole:
 
 def _typed(generate: Generate, root: Array, number: Array) -> Data:
     """One dataset, real numbers as float64."""
-    data = generate(keys.dataset_key(root, number))
+    return typed(generate(keys.dataset_key(root, number)))
+
+
+def typed(data: Any) -> Data:
+    """What a function made as the `Data` of one dataset, traced: real numbers as float64. Errors: `DataError`."""
     if not isinstance(data, Data):
         raise DataError(f"generate returned {type(data).__name__}: return the emjax.Data of one dataset.")
     if data.unit is not None and data.weight is None:

@@ -29,11 +29,15 @@ def blocks(model: Model, params: Params, leading: int = 0) -> list[Block]:
     Components' arrays are told from shared ones by what `model.relabel` moves.
     """
     one = jax.tree.map(lambda a: np.asarray(a)[(0,) * leading], params)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return [Block(*found) for found in zip(names(params), leaves, _of_components(model, one), strict=True)]
+
+
+def names(params: Params) -> list[str]:
+    """What the arrays of `params` are called, in the order of `jax.tree.leaves`; see `Block`."""
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     short, full = ([_name(path, whole) for path in paths] for whole in (False, True))
-    names = [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
-    return [Block(*found) for found in zip(names, leaves, _of_components(model, one), strict=True)]
+    return [a if short.count(a) == 1 else b for a, b in zip(short, full, strict=True)]
 
 
 def entries(block: Block, leading: int = 0) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""The command line: `emjax demo` and `emjax fit`.
+"""The command line: `emjax demo`, `emjax fit` and `emjax study`.
 
 Every failure is one sentence on stderr and exit status 2; after Ctrl-C what is finished is reported and written, and
 the exit status is 130. What a command needs is imported when it runs, so that `--help` and a typo answer at once.
@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
+
+from emjax.extras import study_cli
 
 FAILED, INTERRUPTED = 2, 130
 # Written out, so that --help answers at once; a version without one of them says so (emjax.extras.named_families).
@@ -63,9 +65,10 @@ def _fail(message: str) -> int:
 
 def _build_parser() -> _Parser:
     parser = _Parser(prog="emjax", description="EM fits of latent-variable models to thousands of datasets at once.")
-    commands = parser.add_subparsers(title="commands", metavar="{demo,fit}", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar="{demo,fit,study}", parser_class=_Parser)
     _add_demo(commands)
     _add_fit(commands)
+    study_cli.add(commands, _Parser, _at_least)
     return parser
 
 

@@ -36,7 +36,7 @@ class Reporter:
         if self._bar is None:
             self._line(progress)
             return
-        self._bar.n = progress.done
+        self._bar.n, self._bar.total = progress.done, progress.total
         self._bar.set_postfix_str(_details(progress), refresh=False)
         self._bar.refresh()
 

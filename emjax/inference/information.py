@@ -44,6 +44,7 @@ class Reason(IntEnum):
     BOUNDARY = 2  # at the edge of its space
     NOT_IDENTIFIED = 3  # the information is singular, or not positive definite, in its direction
     NO_FIT = 4  # the dataset has no valid fit
+    REPLICATES = 5  # in a study: too few valid bootstrap replicates
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["params", "se", "reason", "covariance"], meta_fields=["kind"])

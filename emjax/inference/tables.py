@@ -25,6 +25,7 @@ WORDS = {
     Reason.BOUNDARY: "boundary",
     Reason.NOT_IDENTIFIED: "not identified",
     Reason.NO_FIT: "no fit",
+    Reason.REPLICATES: "too few bootstrap replicates",
 }
 KIND_WORDS = {
     "observed": "observed information",

@@ -1,0 +1,219 @@
+"""`Study`: scenarios, a way to make data, methods; replicates that can be resumed, extended and made again."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emjax.base.records import Data
+from emjax.base.status import DataError
+from emjax.engine import fitting
+from emjax.engine.runner import Advance
+from emjax.studies import layouts, loading, methods, running, scenarios, simulating, specification
+from emjax.studies.methods import Measured, Method
+from emjax.studies.scenarios import Scenario
+from emjax.studies.simulating import From, Simulated
+from emjax.studies.store import Unit
+
+
+class Replay(NamedTuple):
+    """One replicate made again: its data, NumPy, its true parameters and labels; and by the name of the method its
+    `Fit` with every restart, or the dictionary that a method's function returned."""
+
+    data: Data
+    truth: Any
+    labels: Any
+    fits: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A Monte Carlo simulation study (ADEMP; Morris, White & Crowther 2019).
+
+    scenarios : `grid(...)`, or any list of dictionaries of plain values. generate : a traced function of (key,
+    scenario) to `Simulated(data, truth, labels)`, or `From(model, params, n)`. methods : by name, `Method`, a function
+    of the scenario to one, or a function of (data, keys); see `Method`. estimands : names of the parameters that are
+    stored ("coefficients", ...); all by default. replicates : of each scenario. seed : of everything random, a whole
+    number of any size. common_random_numbers : the same keys in every scenario. name : for reports.
+
+    A replicate depends on the seed, its scenario's content and its number alone: not on the other scenarios, methods or
+    replicates, nor on chunks, processes or machines' count. All methods get the same data, and equal starts where they
+    draw them alike. Errors: `DataError`.
+    """
+
+    scenarios: Any
+    generate: Callable[[Any, Scenario], Simulated] | From
+    methods: dict[str, Any]
+    replicates: int
+    seed: int
+    estimands: Any = None
+    common_random_numbers: bool = False
+    name: str = "study"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scenarios", scenarios.checked(self.scenarios))
+        fitting.check_whole("replicates", self.replicates, 1)
+        if self.replicates > 2**32:
+            raise DataError(f"replicates={self.replicates}: a scenario has 2^32 at most.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)):
+            raise DataError(f"seed={self.seed!r}: give a whole number.")
+        if not callable(self.generate):
+            raise DataError(f"generate={self.generate!r}: give a function of (key, scenario), or From(model, params).")
+        if not isinstance(self.methods, dict) or not self.methods:
+            raise DataError('methods: give a dictionary by name, such as {"EM": Method(model)}.')
+        for name, method in self.methods.items():
+            if not isinstance(name, str) or not re.search(r"\S", name):
+                raise DataError(f"a method is called {name!r}: give it a text as its name.")
+            if not callable(method) and not isinstance(method, Method):
+                raise DataError(f"methods[{name!r}] is {method!r}: give a Method, or a function.")
+        if self.estimands is not None:
+            named = isinstance(self.estimands, (list, tuple)) and all(isinstance(e, str) for e in self.estimands)
+            if not named or not self.estimands:
+                raise DataError(f"estimands={self.estimands!r}: give a list of names of parameters, or None for all.")
+
+    # --- what is computed -------------------------------------------------------------------------------------------
+
+    def scenario(self, name: str) -> Scenario:
+        """By its name on disk, see `scenarios.name_of`."""
+        return next(own for own in self.scenarios if scenarios.name_of(own) == name)
+
+    def root(self, scenario: Scenario, purpose: str) -> np.ndarray:
+        """The root of a scenario's keys for "data", "starts", "bootstrap" or a method's function."""
+        return scenarios.root(int(self.seed), scenario, purpose, self.common_random_numbers)
+
+    def units(self, chunk: int) -> list[Unit]:
+        """What is to be computed: scenario by scenario, chunk by chunk, all methods of one after another."""
+        return [
+            Unit(scenarios.name_of(scenario), method, first)
+            for scenario in self.scenarios
+            for first in range(0, self.replicates, chunk)
+            for method in self.methods
+        ]
+
+    def specified(self) -> dict[str, Any]:
+        """The specification as plain values, as the manifest has it."""
+        return {
+            "name": self.name,
+            "seed": int(self.seed),
+            "common_random_numbers": self.common_random_numbers,
+            "generate": specification.describe(self.generate),
+            "estimands": None if self.estimands is None else list(self.estimands),
+            "replicates": int(self.replicates),
+            "scenarios": {scenarios.name_of(scenario): scenario for scenario in self.scenarios},
+            "methods": {name: self._described(name) for name in self.methods},
+        }
+
+    def _described(self, name: str) -> Any:
+        method = self.methods[name]
+        if not isinstance(method, Method) and _of_scenario(method):
+            of = {scenarios.name_of(own): specification.describe(self.method(name, own)) for own in self.scenarios}
+            return {"by scenario": of}
+        return specification.describe(method)
+
+    def method(self, name: str, scenario: Scenario) -> Any:
+        """The `Method` in this scenario, or a function of (data, keys)."""
+        method = self.methods[name]
+        if isinstance(method, Method) or not _of_scenario(method):
+            return method
+        found = method(dict(scenario))
+        if not isinstance(found, Method):
+            raise DataError(f"methods[{name!r}] gave {type(found).__name__} in scenario {scenario}: return a Method.")
+        return found
+
+    def measure(
+        self, name: str, scenario: Scenario, simulated: Simulated, replicates: np.ndarray, threads: int | None
+    ) -> Measured:
+        """One method's estimates of simulated replicates."""
+        method = self.method(name, scenario)
+        if isinstance(method, Method):
+            fits = method.fit(simulated, self.root(scenario, "starts"), replicates, threads)
+            found = methods.of_fits(method, fits, simulated, self.root(scenario, "bootstrap"), threads)
+        else:
+            model = getattr(self.generate, "model", None)
+            known = None if model is None else layouts.of_model(model, simulated.truth)
+            found = methods.of_function(method, simulated, replicates, self.root(scenario, f"method {name}"), known)
+        return found if self.estimands is None else methods.only(found, self.estimands)
+
+    # --- the public way in ------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        directory: Any,
+        *,
+        worker: tuple[int, int] = (0, 1),
+        progress: Callable[[Advance], None] | None = None,
+        chunk: int | None = None,
+        threads: int | None = None,
+        client: Any = None,
+        retries: int = 2,
+        limit: float = running.LIMIT,
+    ) -> running.Ran:
+        """Compute what the directory lacks: after an interrupt, with more replicates, scenarios or methods.
+
+        Several processes may serve one directory at a time; each takes chunks that no other has, and all end when every
+        chunk is there. Whole chunks are computed, so that the last may hold replicates beyond those asked for, which
+        are not read until more are asked for.
+
+        worker : (I, N), process I of N begins at its share of the work, then helps the others. progress : called with
+        an `Advance` after each chunk. chunk : replicates a file, fixed when the directory is begun; by default at most
+        256 on a CPU. threads : as in `fit_many`. client : a `dask.distributed.Client`; its workers compute, this
+        process writes. retries : of a task that fails there. limit : seconds after which the claim of a silent process
+        on another machine is taken over; that of a dead one on this machine is at once.
+
+        Ctrl-C ends the run with the finished chunks on disk, `complete` False. Errors: `DataError` for a directory that
+        holds another study (which field, from what to what), was computed with other versions or another machine type,
+        or cannot be written.
+        """
+        return running.run(
+            self,
+            directory,
+            worker=worker,
+            progress=progress,
+            chunk=chunk,
+            threads=threads,
+            client=client,
+            retries=retries,
+            limit=limit,
+        )
+
+    def replay(self, scenario: Scenario, replicate: int, threads: int | None = 1) -> Replay:
+        """One replicate again, equal to the bit to what the study stored of it."""
+        (own,) = scenarios.checked([scenario])
+        fitting.check_whole("replicate", replicate, 0)
+        numbers = np.array([replicate])
+        drawn = simulating.draw(self.generate, own, self.root(own, "data"), numbers)
+        fits = {}
+        for name in self.methods:
+            method = self.method(name, own)
+            if isinstance(method, Method):
+                fits[name] = method.fit(drawn, self.root(own, "starts"), numbers, threads)[0]
+            else:
+                keys = methods.keys_of(self.root(own, f"method {name}"), numbers)
+                fits[name] = {key: _first(value) for key, value in method(drawn.data, keys).items()}
+        data, truth, labels = _first(drawn)
+        return Replay(data, truth, labels, fits)
+
+    def results(self, directory: Any, **options: Any) -> Any:
+        """The `Results` of the replicates that are on disk; options are those of `Results`, such as `align`.
+
+        Errors: `DataError` for a directory without any, or with a damaged file.
+        """
+        # By its name when called: results are built on what this room stores, and stand beside it.
+        made = import_module("emjax.studies.results").Results
+        return made(loading.cells(directory), loading.description(directory), **options)
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: np.asarray(a)[0], tree)
+
+
+def _of_scenario(method: Any) -> bool:
+    """A function of the scenario to a Method has one argument, one of (data, keys) has two."""
+    return len(inspect.signature(method).parameters) == 1
