@@ -52,7 +52,8 @@ def relative_bias(estimates: ArrayLike, truth: ArrayLike) -> Measure:
     true = np.broadcast_to(np.asarray(truth, np.float64), error.shape)
     defined = np.all(true != 0, axis=0)
     found = mean_estimate(error / np.where(true != 0, true, 1.0))
-    return Measure(*(np.where(defined, value, np.nan) for value in found[:2]), found.n)
+    estimate, mcse = (np.where(defined, value, np.nan) for value in found[:2])
+    return Measure(estimate, mcse, found.n)
 
 
 def median_bias(estimates: ArrayLike, truth: ArrayLike) -> Measure:
@@ -112,7 +113,7 @@ def errors(estimates: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     values, true = checked(estimates), np.asarray(truth, np.float64)
     if true.shape not in ((), values.shape, values.shape[1:]):
         raise DataError(
-            f"truth has shape {true.shape} and estimates {values.shape}; give one truth per estimand, or per replicate too"
+            f"truth has shape {true.shape} and estimates {values.shape}; give one an estimand, or one a replicate too"
         )
     return values - true
 

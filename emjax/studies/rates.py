@@ -1,9 +1,9 @@
 """Shares of replicates: coverage, power, convergence. Each has Wilson's interval, and an MCSE unless it is 0 or 1.
 
-Source: Morris, White & Crowther (2019), Statistics in Medicine 38:2074, Table 6: MCSE sqrt(p (1 - p) / n), which is 0 at
-p = 0 and 1 whatever n is and so says nothing there: NaN, and the interval of Wilson (1927) says what is known. Arrays
-are (n, ...), one row per replicate. `n_failed` replicates more have no interval: they are in the denominator and
-neither cover nor reject.
+Source: Morris, White & Crowther (2019), Statistics in Medicine 38:2074, Table 6: MCSE sqrt(p (1 - p) / n), which is 0
+at p = 0 and 1 whatever n is and so says nothing there: NaN, and the interval of Wilson (1927) says what is known.
+Arrays are (n, ...), one row per replicate. `n_failed` replicates more have no interval: they are in the denominator
+and neither cover nor reject.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def share(events: ArrayLike, n_failed: int = 0, level: float = 0.95) -> Rate:
     """
     happened = np.asarray(events)
     if happened.ndim == 0 or happened.dtype != np.bool_:
-        raise DataError(f"events is {happened.dtype} of shape {happened.shape}; give true or false, a row per replicate")
+        raise DataError(f"events is {happened.dtype} of shape {happened.shape}; give true or false, a row a replicate")
     n = len(happened) + n_failed
     count = np.sum(happened, axis=0)
     if n == 0:
@@ -77,12 +77,14 @@ def bias_eliminated_coverage(
     if not robust(mcse) or len(held) < 2:
         return found
     step = sample_sd(off) * len(held) ** -0.2
-    there, back = (mean(((below <= move) & (above >= move)) * 1.0) for move in (step, -step))
+    there, back = (mean(np.asarray((below <= move) & (above >= move), np.float64)) for move in (step, -step))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(step > 0, (there - back) / (2 * step), 0.0)
     influence = held + slope * (off - shift)
     # Failures have no event and move nothing: their share of the replicates scales both parts.
-    total = len(held) * sample_sd(influence) ** 2 + len(held) * n_failed / found.n * mean(held * 1.0) ** 2
+    total = (
+        len(held) * sample_sd(influence) ** 2 + len(held) * n_failed / found.n * mean(np.asarray(held, np.float64)) ** 2
+    )
     return found._replace(mcse=np.where(np.isnan(found.mcse), np.nan, np.sqrt(total) / found.n))
 
 

@@ -28,11 +28,7 @@ def mad_se(estimates: ArrayLike) -> Measure:
     Errors: DataError (not finite).
     """
 
-    def of_sorted(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        middle = np.median(values, axis=-1, keepdims=True)
-        return np.median(np.abs(values - middle), axis=-1) / _NORMAL_MAD
-
-    return _bootstrapped(checked(estimates), of_sorted)
+    return _bootstrapped(checked(estimates), _mad_of_sorted)
 
 
 def trimmed_rmse(estimates: ArrayLike, truth: ArrayLike, share: float = TRIMMED) -> Measure:
@@ -50,10 +46,23 @@ def trimmed_rmse(estimates: ArrayLike, truth: ArrayLike, share: float = TRIMMED)
     return _bootstrapped(errors(estimates, truth) ** 2, of_sorted)
 
 
+def _mad_of_sorted(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of sorted samples (last axis). The k values nearest to the median stand side by side, so the k-th smallest
+    deviation is the smallest reach of k neighbours: no second sort, which is most of a bootstrap's time."""
+    low, high = (values.shape[-1] - 1) // 2, values.shape[-1] // 2  # both middle places, counted from 0
+    middle = 0.5 * (values[..., low] + values[..., high])[..., None]
+
+    def deviation(k: int) -> NDArray[np.float64]:
+        reach = np.maximum(middle - values[..., : values.shape[-1] - k], values[..., k:] - middle)
+        return np.min(reach, axis=-1)
+
+    return 0.5 * (deviation(low) + deviation(high)) / _NORMAL_MAD
+
+
 def _bootstrapped(values: NDArray[np.float64], of_sorted: Callable[[NDArray], NDArray]) -> Measure:
     """A statistic of sorted samples (last axis) over the replicates, and the SD over resamples of it."""
     n = len(values)
-    columns = np.sort(values.reshape(n, -1), axis=0).T
+    columns = np.sort(values.reshape(n, int(np.prod(values.shape[1:]))), axis=0).T
     estimate, mcse = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
     if n:
         estimate = of_sorted(columns)
