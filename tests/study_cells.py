@@ -29,8 +29,8 @@ def mixture_cell(
 ) -> Cell:
     """Two components, seven entries; labels exchanged in half of the replicates, which overlap with the truth tells.
 
-    Of every 20 replicates with `failures` one is DEGENERATE with estimates far off and no intervals, one NON_FINITE, one
-    stopped at MAX_ITERATIONS and one is SUSPECT.
+    Of every 20 replicates with `failures` one is DEGENERATE with estimates far off and no intervals, one NON_FINITE,
+    one stopped at MAX_ITERATIONS and one is SUSPECT.
     """
     generator = np.random.default_rng(seed)
     size = len(ENTRIES)

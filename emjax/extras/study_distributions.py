@@ -43,14 +43,14 @@ def estimates_against_se(results: Results, entry: Any = None) -> Any:
             axis.set_xlim(*_padded(values[0]))
             axis.set_ylim(*_padded(values[1]))
         axis.set_xlabel("estimate", fontsize=8, color=INK)
-    for axis in axes[:: _across(axes)]:
+    for axis in axes[:: parts.abreast(len(axes))]:
         axis.set_ylabel("standard error", fontsize=8, color=INK)
     made.suptitle(f"{parts.entry_in_words(own)}: estimates against standard errors{note}", fontsize=11, color=INK)
     return made
 
 
 def estimates(results: Results, entry: Any = None) -> Any:
-    """The distribution of the estimates by method, with the truth: a panel a scenario, points beside a box of quartiles.
+    """The distribution of the estimates by method, with the truth: a panel a scenario, points behind their quartiles.
 
     What lies more than six robust SDs from the median is counted at the edge.
     """
@@ -104,7 +104,7 @@ def restart_landscape(results: Results) -> Any:
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1.02)
         axis.set_xlabel("share of restarts at the best optimum", fontsize=8, color=INK)
-    for axis in axes[:: _across(axes)]:
+    for axis in axes[:: parts.abreast(len(axes))]:
         axis.set_ylabel("cumulative share of replicates", fontsize=8, color=INK)
     made.suptitle(f"Restarts within 0.001 nats of the best{note}", fontsize=11, color=INK)
     return made
@@ -119,7 +119,7 @@ def iterations(results: Results) -> Any:
     edges = np.geomspace(np.min(every), max(np.max(every), np.min(every) * 1.5) * 1.001, _BINS + 1)
 
     def draw(axis: Any, cell: Any, _: int, colour: str) -> np.ndarray | None:
-        counts, _ = np.histogram(cell.outcomes.iterations, edges)
+        counts = np.histogram(cell.outcomes.iterations, edges)[0]
         axis.stairs(counts, edges, color=colour, linewidth=1.4)
         axis.stairs(counts, edges, color=colour, alpha=0.15, fill=True)
         return None
@@ -127,8 +127,9 @@ def iterations(results: Results) -> Any:
     made, axes, _, note = _by_scenario(results, None, draw)
     for axis in axes:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_xlabel("iterations", fontsize=8, color=INK)
-    for axis in axes[:: _across(axes)]:
+    for axis in axes[:: parts.abreast(len(axes))]:
         axis.set_ylabel("replicates", fontsize=8, color=INK)
     made.suptitle(f"Iterations of the chosen restart{note}", fontsize=11, color=INK)
     return made
@@ -153,10 +154,6 @@ def _by_scenario(
         axis.set_title(parts.in_words(scenario), fontsize=9, color=INK)
     parts.legend(made, *parts.method_handles(results))
     return made, axes, found, note
-
-
-def _across(axes: list[Any]) -> int:
-    return min(4, len(axes))
 
 
 def _padded(values: np.ndarray) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def panels(
     count: int, columns: int = 4, size: tuple[float, float] = (3.2, 2.6), **options: Any
 ) -> tuple[Any, list[Any]]:
     """A figure with so many equal panels, no more than `columns` abreast, and room above for title and legend."""
-    across = min(columns, count)
+    across = abreast(count, columns)
     down = math.ceil(count / across)
     made = figure(max(size[0] * across, 5.5) + 0.6, size[1] * down + 1.1)
     axes = list(np.atleast_1d(made.subplots(down, across, **options)).ravel())
@@ -85,6 +85,11 @@ def panels(
     for axis in axes[:count]:
         tidy(axis)
     return made, axes[:count]
+
+
+def abreast(count: int, columns: int = 4) -> int:
+    """Panels in a row, so that rows are as equal as they can be."""
+    return math.ceil(count / math.ceil(count / columns))
 
 
 def shown_scenarios(results: Results) -> tuple[list[dict[str, Any]], str]:

@@ -50,9 +50,14 @@ def zip_plot(results: Results, entry: Any = None) -> Any:
         axis.set_title(
             f"{_title(cell.scenario)}{cell.method}: {100 * table['estimate'][row]:.1f} %", fontsize=9, color=INK
         )
-    for axis in axes[:: min(4, len(axes))]:
+        axis.set_xlabel("interval less the truth", fontsize=8, color=INK)
+    for axis in axes[:: parts.abreast(len(axes))]:
         axis.set_ylabel("rank of |z| (%)", fontsize=9, color=INK)
-    made.suptitle(f"Intervals of {parts.entry_in_words(own)}, in errors from the truth{note}", fontsize=11, color=INK)
+    made.suptitle(
+        f"Intervals of {parts.entry_in_words(own)} ranked by their distance from the truth{note}",
+        fontsize=11,
+        color=INK,
+    )
     lines = require("matplotlib.lines", "plots").Line2D
     handles = [lines([], [], color=c, linewidth=2) for c in (parts.COLOURS[0], FAULT, FAINT)]
     parts.legend(made, handles, ["covers the truth", "misses it", "coverage, Monte Carlo 95 % interval"])
@@ -79,7 +84,7 @@ def _zip_panel(axis: Any, cell: Any, i: int, level: float) -> None:
 
 
 def lollipop(results: Results, measure: str = "bias", population: str = "valid") -> Any:
-    """A measure by scenario and method with its Monte Carlo interval: a panel an entry, a line a scenario and method."""
+    """A measure with its Monte Carlo interval: a panel an entry, a line a scenario and method."""
     table, there = _measured(results, measure, population)
     scenarios = parts.scenarios(results)
     keep = max(1, _MOST_LINES // len(results.methods))
@@ -126,7 +131,7 @@ def nested_loop(results: Results, measure: str = "bias", entry: Any = None, popu
     shape = {"height_ratios": [6.0, *[0.9] * len(factors)], "hspace": 0.02}
     axes = np.atleast_1d(made.subplots(1 + len(factors), 1, sharex=True, gridspec_kw=shape))
     edges = np.arange(len(scenarios) + 1) + 0.5
-    for method in results.methods:
+    for m, method in enumerate(results.methods):
         found = np.full((3, len(scenarios)), np.nan)
         for j, scenario in enumerate(scenarios):
             rows = parts.rows_of(table, **_cell(results, scenario, method), **own._asdict())
@@ -134,7 +139,7 @@ def nested_loop(results: Results, measure: str = "bias", entry: Any = None, popu
                 found[:, j] = [table[name][rows[0]] for name in ("estimate", "lower", "upper")]
         colour = parts.colour(results, method)
         axes[0].stairs(found[0], edges, baseline=None, color=colour, linewidth=1.6)
-        middle = 0.5 * (edges[1:] + edges[:-1])
+        middle = 0.5 * (edges[1:] + edges[:-1]) + 0.08 * (m - (len(results.methods) - 1) / 2)
         axes[0].vlines(middle, found[1], found[2], color=colour, linewidth=3.5, alpha=0.3)
     _reference(axes[0], results, measure, "h")
     axes[0].set_ylabel(parts.label(measure), fontsize=9, color=INK)
