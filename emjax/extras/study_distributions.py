@@ -74,7 +74,9 @@ def estimates(results: Results, entry: Any = None) -> Any:
             axis.axvline(truth[0], color="black", linewidth=1)
         return np.stack([x, np.full(len(x), place)])
 
-    made, axes, found, note = _by_scenario(results, own, draw, size=(3.2, 0.45 * len(results.methods) + 1.2))
+    made, axes, found, note = _by_scenario(
+        results, own, draw, size=(3.2, 0.45 * len(results.methods) + 1.2), sharey=True
+    )
     for axis, values in zip(axes, found):
         axis.set_ylim(len(results.methods) - 0.4, -0.6)
         axis.set_yticks(range(len(results.methods)), list(results.methods))
@@ -140,10 +142,11 @@ def _by_scenario(
     entry: Any,
     draw: Callable[[Any, Any, int, str], np.ndarray | None],
     size: tuple[float, float] = (3.2, 2.6),
+    **options: Any,
 ) -> tuple[Any, list[Any], list[np.ndarray | None], str]:
     """A panel a scenario into which each method is drawn; with what was drawn in each, joined."""
     shown, note = parts.shown_scenarios(results)
-    made, axes = parts.panels(len(shown), size=size)
+    made, axes = parts.panels(len(shown), size=size, **options)
     found = []
     for axis, scenario in zip(axes, shown):
         cells = [(c, c.entries.index(entry) if entry in c.entries else -1) for c in results.aligned]
@@ -151,7 +154,7 @@ def _by_scenario(
         drawn = [draw(axis, cell, i, parts.colour(results, cell.method)) for cell, i in own]
         there = [values for values in drawn if values is not None]
         found.append(np.concatenate(there, axis=1) if there else None)
-        axis.set_title(parts.in_words(scenario), fontsize=9, color=INK)
+        axis.set_title(parts.in_words(scenario, parts.TITLE_WIDTH), fontsize=9, color=INK)
     parts.legend(made, *parts.method_handles(results))
     return made, axes, found, note
 

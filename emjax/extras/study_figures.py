@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from emjax.studies.records import Cell, Entry
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
 INK, FAINT, FAULT = "#333333", "#BBBBBB", "#D55E00"
 MOST_PANELS = 12
+TITLE_WIDTH = 36  # letters above a panel
 _FRACTIONS = ("coverage", "bias_eliminated_coverage", "power", "interval_rate")
 
 
@@ -33,9 +35,10 @@ def scenarios(results: Results) -> list[dict[str, Any]]:
     return list({repr(cell.scenario): cell.scenario for cell in results.cells}.values())
 
 
-def in_words(scenario: dict[str, Any]) -> str:
-    """Such as "n = 100, noise = 0.5"."""
-    return ", ".join(f"{name} = {level}" for name, level in scenario.items())
+def in_words(scenario: dict[str, Any], width: int = 1000) -> str:
+    """Such as "n = 100, noise = 0.5", in lines of so many letters."""
+    text = ", ".join(f"{name} = {level}" for name, level in scenario.items())
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def entry_in_words(entry: Entry) -> str:

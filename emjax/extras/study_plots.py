@@ -34,11 +34,11 @@ def zip_plot(results: Results, entry: Any = None) -> Any:
     A panel a scenario and method; the band is the Monte Carlo 95 % interval of the coverage.
     """
     own = parts.chosen_entry(results, entry)
-    shown, note = parts.shown_scenarios(results)
-    cells = [found for scenario in shown for found in parts.cells_with(results, scenario, own)]
+    cells = [found for scenario in parts.scenarios(results) for found in parts.cells_with(results, scenario, own)]
     cells = [(cell, i) for cell, i in cells if np.any(available(cell, i, INTERVAL_TRUTH))]
     if not cells:
         raise DataError(f"{parts.entry_in_words(own)} has no intervals with a known truth; choose another entry")
+    note = f" (the first {parts.MOST_PANELS} of {len(cells)} panels)" if len(cells) > parts.MOST_PANELS else ""
     cells = cells[: parts.MOST_PANELS]
     made, axes = parts.panels(len(cells), sharex=False, sharey=True)
     table = results.performance(["coverage"], level=0.95)
@@ -105,7 +105,7 @@ def lollipop(results: Results, measure: str = "bias", population: str = "valid")
         axis.locator_params(axis="x", nbins=4)
     middle = (len(results.methods) - 1) / 2
     axes[0].set_yticks([step * j + middle for j in range(len(scenarios))])
-    axes[0].set_yticklabels([parts.in_words(scenario) or "all" for scenario in scenarios])
+    axes[0].set_yticklabels([parts.in_words(scenario, 48) for scenario in scenarios])
     axes[0].set_ylim(step * len(scenarios) - 0.9, -0.9)
     made.suptitle(f"{TITLES[measure]} with Monte Carlo 95 % intervals{note}", fontsize=11, color=INK)
     parts.legend(made, *parts.method_handles(results))
@@ -214,7 +214,9 @@ def heat_map(
     bar = made.colorbar(image, ax=axes, shrink=0.9)
     bar.set_label(parts.label(measure), fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=8)
-    made.suptitle(f"{TITLES[measure]} of {parts.entry_in_words(own)}", fontsize=11, color=INK)
+    others = [name for name in varying if name not in (first, second)]
+    mean = f", mean over {', '.join(others)}" if others else ""
+    made.suptitle(f"{TITLES[measure]} of {parts.entry_in_words(own)}{mean}", fontsize=11, color=INK)
     return made
 
 
@@ -296,7 +298,7 @@ def _where(results: Results, cell: Any, entry: Any) -> dict[str, Any]:
 
 
 def _title(scenario: dict[str, Any]) -> str:
-    return f"{parts.in_words(scenario)}\n" if scenario else ""
+    return f"{parts.in_words(scenario, parts.TITLE_WIDTH)}\n" if scenario else ""
 
 
 def _reference(axis: Any, results: Results, measure: str, way: str) -> None:
