@@ -170,7 +170,10 @@ class Results:
         """The aligned estimates as one long table, a row a replicate and entry: the factors, then replicate, method,
         parameter, component, estimate, se, lower, upper, true, status (its name); the layout that rsimsum reads."""
         parts = [_long(cell, self.factors) for cell in self.aligned]
-        return {name: _joined([part[name] for part in parts]) for name in (*self.factors, *LONG)}
+        found = {name: np.concatenate([part[name] for part in parts]) for name in (*self.factors, *LONG)}
+        levels = [cell.scenario for cell in self.cells]
+        numeric = [name for name in self.factors if all(type(own.get(name)) in (int, float) for own in levels)]
+        return {**found, **{name: np.array(found[name].tolist()) for name in numeric}}
 
     def to_frame(self) -> Any:
         """`columns` as a pandas table. Errors: MissingExtraError without pandas."""
@@ -222,14 +225,6 @@ def _constant(value: Any, count: int) -> NDArray[Any]:
     found = np.empty(count, object)
     found[:] = [value] * count
     return found
-
-
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """One column; a factor whose levels are all numbers is one of numbers."""
-    whole = np.concatenate(parts)
-    if whole.dtype == object and all(type(part[0]) in (int, float) for part in parts if len(part)):
-        return np.array(whole.tolist())
-    return whole
 
 
 def _check(cells: tuple[Cell, ...]) -> None:
