@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,3 +99,11 @@ def study(n: int = 200) -> list[Cell]:
             other = mixture_cell(scenario, "racing", n, 100 + 10 * i + j, spread=0.8 * spread, bias=0.05 * noise)
             cells.append(other)
     return cells
+
+
+def figure(table: Any, measure: str, population: str = "valid", parameter: str = "means[0]", component: Any = 0) -> Any:
+    """The one row of a table, as an object."""
+    kept = (table["measure"] == measure) & (table["population"] == population) & (table["parameter"] == parameter)
+    rows = [i for i in np.flatnonzero(kept) if table["component"][i] == component]
+    assert len(rows) == 1
+    return SimpleNamespace(**{name: values[rows[0]] for name, values in table.items()})

@@ -15,7 +15,7 @@ from emjax.extras import study_figures as parts
 from emjax.extras.study_figures import INK
 from emjax.studies import Results
 from emjax.studies.labelling import eligible
-from emjax.studies.performance import SE, available
+from emjax.studies.performance_table import SE, available
 
 _MOST_POINTS = 1000  # drawn of a cloud
 _BINS = 30

@@ -14,7 +14,7 @@ import numpy as np
 from emjax.base.status import DataError
 from emjax.extras.optional import require
 from emjax.studies import Results
-from emjax.studies.performance import TITLES, Table
+from emjax.studies.performance_table import TITLES, Table
 from emjax.studies.records import Cell, Entry
 
 # Okabe & Ito's colours, told apart by everyone, without the yellow that white paper swallows.

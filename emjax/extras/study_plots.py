@@ -21,7 +21,7 @@ from emjax.extras.study_distributions import iterations as iterations
 from emjax.extras.study_distributions import restart_landscape as restart_landscape
 from emjax.extras.study_figures import FAINT, FAULT, INK
 from emjax.studies import Results
-from emjax.studies.performance import INTERVAL_TRUTH, MEASURES, TITLES, Table, available
+from emjax.studies.performance_table import INTERVAL_TRUTH, MEASURES, TITLES, Table, available
 
 _MOST_INTERVALS = 400  # drawn in a panel of the zip plot; the ranks of all are kept
 _MOST_ENTRIES = 6  # that `save_all` draws figures of

@@ -10,7 +10,7 @@ import numpy as np
 from emjax.base.status import DataError
 from emjax.extras.optional import require
 from emjax.studies import Results
-from emjax.studies.performance import scenario_key
+from emjax.studies.performance_table import scenario_key
 
 _OF_ENTRIES = ("estimate", "se", "lower", "upper", "truth")
 _OF_FITS = ("status", "flags", "log_likelihood", "iterations", "share_best")

@@ -10,7 +10,7 @@ import numpy as np
 
 from emjax.base.status import ELIGIBLE
 from emjax.studies import labelling, resistant
-from emjax.studies.performance import STATUSES, TITLES, Table
+from emjax.studies.performance_table import STATUSES, TITLES, Table
 
 if TYPE_CHECKING:
     from emjax.studies.results import Results

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from emjax.base.status import DataError, Status
 from emjax.inference.likelihood_ratio import wilson
 from emjax.studies import estimands as chosen_estimands
-from emjax.studies import labelling, loadings, performance, precision
+from emjax.studies import labelling, loadings, performance_table, precision
 from emjax.studies.estimands import Estimands
 from emjax.studies.measures import McseForm
-from emjax.studies.performance import Table
+from emjax.studies.performance_table import Table
 from emjax.studies.records import Cell
 
 LONG = ("replicate", "method", "parameter", "component", "estimate", "se", "lower", "upper", "true", "status")
-RESERVED = {*LONG, *performance.COLUMNS}
+RESERVED = {*LONG, *performance_table.COLUMNS}
 ALIGNMENTS = ("auto", labelling.OVERLAP, labelling.DISTANCE)
 
 
@@ -71,7 +71,7 @@ class Results:
     @property
     def factors(self) -> tuple[str, ...]:
         """The names of the scenarios' factors."""
-        return performance.factors(self.cells)
+        return performance_table.factors(self.cells)
 
     @property
     def turned(self) -> bool:
@@ -108,11 +108,13 @@ class Results:
 
         Columns: the scenario's factors, method, parameter, component, measure, population ("valid", "not_suspect",
         "all"), estimate, mcse, lower, upper, n_sim, the replicates it rests on. measures : names of
-        `emjax.studies.performance.TITLES`. mcse : "robust" or "morris", the table's. null : the value that power is
-        about. reference : the method that relative precision is against, by default the first. level : of the Monte
+        `emjax.studies.performance_table.TITLES`. mcse : "robust" or "morris", the table's. null : the value that power
+        is about. reference : the method that relative precision is against, by default the first. level : of the Monte
         Carlo intervals. Source: Morris, White & Crowther (2019), Table 6. Errors: DataError.
         """
-        return performance.performance(self.aligned, measures, mcse=mcse, level=level, null=null, reference=reference)
+        return performance_table.performance(
+            self.aligned, measures, mcse=mcse, level=level, null=null, reference=reference
+        )
 
     def n_for(self, measure: str, mcse: float, population: str = "valid", **options: Any) -> Table:
         """Replicates that each figure of a measure needs for an MCSE, from these as the pilot: `performance`'s rows of
@@ -125,11 +127,11 @@ class Results:
         """How many replicates ended with each status, zeros included: a row a scenario and method, and their number."""
         rows = []
         for cell in self.cells:
-            counts = {s.name: int(np.sum(cell.outcomes.status == int(s))) for s in performance.STATUSES}
+            counts = {s.name: int(np.sum(cell.outcomes.status == int(s))) for s in performance_table.STATUSES}
             size = len(cell.outcomes.status)
             rows.append({**cell.scenario, "method": cell.method, **counts, "n_sim": size})
-        names = tuple(status.name for status in performance.STATUSES)
-        return performance.as_table(rows, (*self.factors, "method", *names, "n_sim"))
+        names = tuple(status.name for status in performance_table.STATUSES)
+        return performance_table.as_table(rows, (*self.factors, "method", *names, "n_sim"))
 
     def disagreements(self) -> Table:
         """How often two labellings differ, over replicates with a valid fit: columns factors, first, second, differ,
@@ -144,11 +146,11 @@ class Results:
                 first, second = (f"{cell.method}: {how}" for how in pair)
                 rows.append(_disagreement(cell, first, second, differ, total))
         for one, other in combinations(self._labelled, 2):
-            same = performance.scenario_key(one) == performance.scenario_key(other)
+            same = performance_table.scenario_key(one) == performance_table.scenario_key(other)
             if same and min(labelling.n_exchangeable(one), labelling.n_exchangeable(other)) > 1:
                 counts = labelling.between_methods(one, other)
                 rows.append(_disagreement(one, one.method, other.method, *counts))
-        return performance.as_table(
+        return performance_table.as_table(
             rows, (*self.factors, "first", "second", "differ", "n_sim", "rate", "lower", "upper")
         )
 
@@ -232,7 +234,7 @@ def _check(cells: tuple[Cell, ...]) -> None:
         raise DataError("there are no cells; run the study before its results are read")
     seen = set()
     for cell in cells:
-        key = (performance.scenario_key(cell), cell.method)
+        key = (performance_table.scenario_key(cell), cell.method)
         if key in seen:
             raise DataError(f"{labelling.where(cell)} is there twice; give each scenario and method once")
         seen.add(key)
