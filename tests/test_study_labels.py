@@ -34,6 +34,15 @@ def test_as_fitted_mixes_the_components() -> None:
     assert figure(Results([cell], align=None).performance(["bias"]), "bias").estimate > 1.0
 
 
+def test_distances_are_in_standard_errors() -> None:
+    """A parameter that is known a hundred times less well must not decide, however far apart its estimates are."""
+    cell = mixture_cell(swapped=False, failures=False)
+    estimate, se, truth = (np.array(a) for a in (cell.outcomes.estimate, cell.outcomes.se, cell.outcomes.truth))
+    estimate[:, [0, 1]], se[:, [0, 1]], truth[:, [0, 1]] = [9.0, 0.0], 100.0, [0.0, 9.0]
+    cell = cell._replace(outcomes=cell.outcomes._replace(estimate=estimate, se=se, truth=truth))
+    np.testing.assert_array_equal(Results([cell], align="distance").aligned[0].outcomes.estimate, estimate)
+
+
 def test_automatic_alignment_without_true_labels_is_by_distance() -> None:
     cell = mixture_cell(overlap=False)
     assert labelling.chosen(cell, "auto") == "distance"
@@ -177,8 +186,10 @@ def test_loadings_by_procrustes() -> None:
     turned = loadings.aligned(cell._replace(outcomes=known), "procrustes")
     np.testing.assert_allclose(turned.outcomes.se, 0.05)
     np.testing.assert_allclose(turned.outcomes.upper[:, :8] - turned.outcomes.estimate[:, :8], Z * 0.05)
+    of_row = np.array([[4.0, 1.0], [1.0, 1.0]])  # of the two loadings of the first variable
     one = np.zeros((40, 9, 9))
-    one[:, 0, 0] = 1.0  # only loading (0, 0) is uncertain: row 0 of the turned ones shares it as the rotation says
+    one[:, :2, :2] = of_row
     turned = loadings.aligned(cell._replace(outcomes=outcomes._replace(covariance=one)), "procrustes")
-    np.testing.assert_allclose(turned.outcomes.se[:, 0] ** 2 + turned.outcomes.se[:, 1] ** 2, 1.0)
-    np.testing.assert_allclose(turned.outcomes.se[:, 0], np.abs(np.cos(angle)), atol=1e-7)
+    expected = turn @ of_row @ np.swapaxes(turn, 1, 2)  # what was turned by R is turned back by R'
+    np.testing.assert_allclose(turned.outcomes.covariance[:, :2, :2], expected, atol=1e-12)
+    np.testing.assert_allclose(turned.outcomes.se[:, :2] ** 2, np.diagonal(expected, axis1=1, axis2=2))

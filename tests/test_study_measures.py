@@ -54,8 +54,8 @@ def test_relative_precision_by_hand() -> None:
 
 
 def test_rates_by_hand() -> None:
-    lower, upper = np.array([-1.0, 0.5, -2.0, 1.0, -1.0]), np.array([1.0, 2.0, 0.0, 3.0, 0.5])
-    found = rates.coverage(lower, upper, 0.0)  # 1, 3 (its limit is the truth) and 5
+    lower, upper = np.array([-1.0, 0.5, -2.0, 1.0, 0.0]), np.array([1.0, 2.0, 0.0, 3.0, 0.5])
+    found = rates.coverage(lower, upper, 0.0)  # 1, 3 and 5; of the last two a limit is the truth
     assert (found.estimate, found.n) == (0.6, 5)
     assert found.mcse == pytest.approx(math.sqrt(0.6 * 0.4 / 5))
     with_failures = rates.coverage(lower, upper, 0.0, n_failed=5)

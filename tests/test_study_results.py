@@ -111,6 +111,11 @@ def test_options_reach_the_measures() -> None:
     found = figure(table, "empirical_se")
     assert found.mcse == pytest.approx(found.estimate / math.sqrt(2 * 179))
     assert figure(robust, "empirical_se").mcse != found.mcse
+    pair = Results([mixture_cell(swapped=False), mixture_cell(swapped=False, method="B", seed=3)])
+    forms = [
+        figure(pair.performance(["relative_precision"], mcse=m), "relative_precision") for m in ("robust", "morris")
+    ]
+    assert forms[0].mcse != forms[1].mcse
     wide = figure(results.performance(["bias"], level=0.99), "bias")
     assert wide.upper - wide.estimate == pytest.approx(2.5758293 * wide.mcse)
     assert figure(results.performance(["power"], null=3.0), "power", component=1).estimate < 0.2
@@ -144,6 +149,16 @@ def test_an_estimand_by_a_function_has_a_delta_method_error() -> None:
     assert np.all(np.isnan(found.outcomes.se[~used]))
     without = cell._replace(outcomes=cell.outcomes._replace(covariance=np.zeros((200, 0, 0))))
     assert np.all(np.isnan(Results([without], estimands=function).aligned[0].outcomes.se))
+
+
+def test_the_delta_method_knows_covariances() -> None:
+    cell = mixture_cell(swapped=False, failures=False)
+    covariance, se = np.array(cell.outcomes.covariance), cell.outcomes.se
+    covariance[:, 2, 3] = covariance[:, 3, 2] = 0.5 * se[:, 2] * se[:, 3]
+    cell = cell._replace(outcomes=cell.outcomes._replace(covariance=covariance))
+    (found,) = Results([cell], estimands=lambda p: {"gap": p["means[0]"][:, 1] - p["means[0]"][:, 0]}).aligned
+    expected = np.sqrt(se[:, 2] ** 2 + se[:, 3] ** 2 - se[:, 2] * se[:, 3])
+    np.testing.assert_allclose(found.outcomes.se[:, 0], expected, rtol=1e-8)
 
 
 def test_fixed_entries_add_no_variance_and_others_without_one_give_nan() -> None:

@@ -26,6 +26,7 @@ def test_the_long_table() -> None:
     cell = Results(study(20)).aligned[-1]
     assert (cell.scenario, cell.method) == ({"n": 400, "noise": 1.0}, "racing")
     np.testing.assert_array_equal(own["estimate"], cell.outcomes.estimate[:, 3])
+    np.testing.assert_array_equal(own["replicate"], np.arange(20))
     assert set(own["true"]) == {3.0}
     assert list(own["status"][:10].unique()) == ["CONVERGED", "DEGENERATE", "NON_FINITE"]
 
