@@ -13,7 +13,7 @@ import pytest
 from emjax import DataError
 from emjax.studies import Results
 from emjax.studies.records import Entry
-from tests.study_cells import mixture_cell, study
+from tests.study_cells import figure, mixture_cell, study
 
 pytest.importorskip("matplotlib")
 
@@ -39,45 +39,49 @@ def panels(figure: Any) -> list[Any]:
     return [axis for axis in figure.axes if axis.get_visible()]
 
 
-def test_the_zip_plot_shows_coverage(results: Results) -> None:
-    figure = study_plots.zip_plot(results, MEAN)
-    assert len(panels(figure)) == 12
-    table = results.performance(["coverage"])
-    (row,) = [
-        i
-        for i in range(len(table["n_sim"]))
-        if (table["n"][i], table["noise"][i], table["method"][i]) == (200, 1.0, "racing")
-        and (table["parameter"][i], table["component"][i], table["population"][i]) == ("means[0]", 1, "valid")
-    ]
-    (axis,) = [a for a in panels(figure) if a.get_title().startswith("n = 200, noise = 1.0\nracing")]
-    assert f"{100 * table['estimate'][row]:.1f} %" in axis.get_title()
-    covering, missing = (len(lines.get_segments()) for lines in axis.collections[:2])
-    assert covering / (covering + missing) == pytest.approx(table["estimate"][row])
-    heights = [segment[0][1] for lines in axis.collections[:2] for segment in lines.get_segments()]
-    assert len(set(heights)) == 54  # of 60, those with a valid fit
-    ends = [segment[:, 0] for segment in axis.collections[1].get_segments()]
-    assert all(low > 0 or high < 0 for low, high in ends)
+def test_the_zip_plot_shows_coverage() -> None:
+    """Intervals of half the width miss the truth in a third of the replicates; the farther off, the higher."""
+    cell = mixture_cell({"n": 200, "noise": 1.0}, "racing", 300)
+    out = cell.outcomes
+    narrow = {"lower": (out.estimate + out.lower) / 2, "upper": (out.estimate + out.upper) / 2}
+    made = Results([*study(20)[:3], cell._replace(outcomes=out._replace(**narrow))])
+    drawn = study_plots.zip_plot(made, MEAN)
+    assert len(panels(drawn)) == 4
+    table = made.performance(["coverage"])
+    expected = figure({name: v[table["n"] == 200] for name, v in table.items()}, "coverage", component=1)
+    (axis,) = [a for a in panels(drawn) if a.get_title().startswith("n = 200, noise = 1.0\nracing")]
+    assert f"{100 * expected.estimate:.1f} %" in axis.get_title()
+    covering, missing = (np.array(lines.get_segments()) for lines in axis.collections[:2])
+    assert len(covering) + len(missing) == 270  # of 300, those with a valid fit
+    assert len(covering) / 270 == pytest.approx(expected.estimate)
+    assert 0.5 < expected.estimate < 0.8
+    assert all(low > 0 or high < 0 for low, high in missing[:, :, 0])
+    segments = np.concatenate([covering, missing])
+    segments = segments[np.argsort(segments[:, 0, 1])]
+    distance = np.abs(segments[:, :, 0].sum(axis=1)) / np.ptp(segments[:, :, 0], axis=1)
+    assert np.all(np.diff(distance) >= -1e-12)
+    assert np.all(np.diff(segments[:, 0, 1]) > 0)
 
 
 def test_the_lollipop_shows_the_measure(results: Results) -> None:
-    figure = study_plots.lollipop(results, "bias")
+    drawn = study_plots.lollipop(results, "bias")
     table = results.performance(["bias"])
     own = [
         i for i in range(len(table["n_sim"])) if table["population"][i] == "valid" and table["parameter"][i] == "scale"
     ]
     own = [i for i in own if table["component"][i] == 0]
-    (axis,) = [a for a in panels(figure) if a.get_title() == "scale, component 0"]
-    drawn = sorted(float(line.get_xdata()[0]) for line in axis.lines if line.get_marker() == "o")
-    assert drawn == pytest.approx(sorted(table["estimate"][own]))
+    (axis,) = [a for a in panels(drawn) if a.get_title() == "scale, component 0"]
+    dots = sorted(float(line.get_xdata()[0]) for line in axis.lines if line.get_marker() == "o")
+    assert dots == pytest.approx(sorted(table["estimate"][own]))
     bars = [tuple(s[:, 0]) for lines in axis.collections for s in lines.get_segments()]
     for i in own:
         assert any(bar == pytest.approx((table["lower"][i], table["upper"][i])) for bar in bars)
-    assert "n = 400, noise = 1.0" in [label.get_text() for label in panels(figure)[0].get_yticklabels()]
+    assert "n = 400, noise = 1.0" in [label.get_text() for label in panels(drawn)[0].get_yticklabels()]
 
 
 def test_the_nested_loop_steps_through_sorted_scenarios(results: Results) -> None:
-    figure = study_plots.nested_loop(results, "coverage", MEAN)
-    measure, n, noise = panels(figure)
+    cells = [results.cells[2 * i + m] for i in (0, 3, 1, 2, 5, 4) for m in (0, 1)]  # in no order
+    measure, n, noise = panels(study_plots.nested_loop(Results(cells), "coverage", MEAN))
     assert (n.get_ylabel(), noise.get_ylabel()) == ("n", "noise")
     (steps,) = (patch.get_data() for patch in n.patches)
     np.testing.assert_array_equal(steps.values, [0, 0, 1, 1, 2, 2])
@@ -92,14 +96,14 @@ def test_the_nested_loop_steps_through_sorted_scenarios(results: Results) -> Non
 
 
 def test_the_heat_map_holds_the_measure(results: Results) -> None:
-    figure = study_plots.heat_map(results, "rmse", MEAN)
+    drawn = study_plots.heat_map(results, "rmse", MEAN)
     table = results.performance(["rmse"])
     of = (table["population"] == "valid") & (table["parameter"] == "means[0]") & (table["method"] == "EM")
     expected = table["estimate"][of & np.array([c == 1 for c in table["component"]])]
-    np.testing.assert_allclose(panels(figure)[0].images[0].get_array(), expected.reshape(3, 2))
+    np.testing.assert_allclose(panels(drawn)[0].images[0].get_array(), expected.reshape(3, 2))
     turned = study_plots.heat_map(results, "rmse", MEAN, factors=("noise", "n"))
     np.testing.assert_allclose(panels(turned)[0].images[0].get_array(), expected.reshape(3, 2).T)
-    assert f"{expected[0]:.2g}" in texts(figure)
+    assert f"{expected[0]:.2g}" in texts(drawn)
 
 
 def test_estimates_and_their_errors(results: Results) -> None:
@@ -121,9 +125,9 @@ def test_estimates_gone_astray_are_counted() -> None:
     cell = mixture_cell(failures=False, swapped=False)
     estimate = np.array(cell.outcomes.estimate)
     estimate[:7, 3] = 1e6
-    figure = study_plots.estimates(Results([cell._replace(outcomes=cell.outcomes._replace(estimate=estimate))]), MEAN)
-    assert "7 outside" in texts(figure)
-    assert panels(figure)[0].get_xlim()[1] < 100
+    drawn = study_plots.estimates(Results([cell._replace(outcomes=cell.outcomes._replace(estimate=estimate))]), MEAN)
+    assert "7 outside" in texts(drawn)
+    assert panels(drawn)[0].get_xlim()[1] < 100
 
 
 def test_restarts_and_iterations(results: Results) -> None:
@@ -148,11 +152,11 @@ def test_no_text_lies_on_another(results: Results) -> None:
     ]
     for made in (results, Results(long)):
         for name in ("zip_plot", "lollipop", "estimates", "estimates_against_se", "restart_landscape", "iterations"):
-            figure = getattr(study_plots, name)(made)
-            figure.draw_without_rendering()
-            titles = [figure._suptitle, *(axis.title for axis in panels(figure))]
+            drawn = getattr(study_plots, name)(made)
+            drawn.draw_without_rendering()
+            titles = [drawn._suptitle, *(axis.title for axis in panels(drawn))]
             groups = [[t for t in titles if t.get_text()]]
-            for axis in panels(figure):
+            for axis in panels(drawn):
                 groups += [[t for t in axis.get_xticklabels() if t.get_text()], [*axis.get_yticklabels()]]
             for group in groups:
                 boxes = [text.get_window_extent() for text in group if text.get_visible() and text.get_text()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,17 @@ def _ademp(results: Results) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else f"`{json.dumps(value, default=str)}`"
+    return value.strip() if isinstance(value, str) else f"`{_settings(value)}`"
+
+
+def _settings(value: Any) -> str:
+    """Plain values of a specification as one would write them: Class(name=value, ...), what is None left out."""
+    if isinstance(value, dict):
+        kept = {name: own for name, own in value.items() if name != "class" and own is not None}
+        return f"{value.get('class', '')}({', '.join(f'{name}={_settings(own)}' for name, own in kept.items())})"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_settings(own) for own in value)}]"
+    return str(value)
 
 
 def _bullets(lines: Iterable[str]) -> str:
