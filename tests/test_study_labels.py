@@ -43,6 +43,19 @@ def test_distances_are_in_standard_errors() -> None:
     np.testing.assert_array_equal(Results([cell], align="distance").aligned[0].outcomes.estimate, estimate)
 
 
+def test_the_size_of_an_error() -> None:
+    """The median standard error of both components; without any, quartiles of their estimates; never 0."""
+    cell = mixture_cell(swapped=False, failures=False)
+    own = cell.outcomes
+    assert labelling.names_of(cell) == ("weights", "means[0]", "scale")
+    np.testing.assert_allclose(labelling.coordinates(cell)[2][1], np.median(own.se[:, [2, 3]]))
+    without = cell._replace(outcomes=own._replace(se=np.full(own.se.shape, np.nan)))
+    low, high = np.percentile(own.estimate[:, [2, 3]], [25, 75])
+    np.testing.assert_allclose(labelling.coordinates(without)[2][1], (high - low) / 1.349)
+    same = without._replace(outcomes=without.outcomes._replace(estimate=np.zeros(own.se.shape)))
+    np.testing.assert_array_equal(labelling.coordinates(same)[2], 1.0)
+
+
 def test_automatic_alignment_without_true_labels_is_by_distance() -> None:
     cell = mixture_cell(overlap=False)
     assert labelling.chosen(cell, "auto") == "distance"

@@ -89,7 +89,7 @@ def save_table(results: Results, path: Any) -> None:
         if target.suffix == ".csv":
             frame.to_csv(target, index=False)
             return
-        require("pyarrow", "frames")
+        require("pyarrow", "parquet")
         for name in frame.columns:
             if frame[name].dtype == object:  # a component is a number or "all", a factor any plain value
                 frame[name] = frame[name].map(str)
