@@ -138,7 +138,7 @@ def test_how_often_alignments_and_methods_disagree() -> None:
     assert found["odd: overlap", "odd: distance"] == (10, 200)
     assert found["EM", "odd"] == (10, 200)
     i = list(table["first"]).index("odd: overlap")
-    assert table["rate"][i] == 0.05
+    assert table["estimate"][i] == 0.05
     assert table["lower"][i] < 0.05 < table["upper"][i]
 
 

@@ -189,6 +189,7 @@ REFUSED = [
     ("no cells", lambda: Results([])),
     ("there twice", lambda: Results([mixture_cell({"n": 1}), mixture_cell({"n": 1})])),
     ("name of a column", lambda: Results([mixture_cell({"estimate": 1})])),
+    ("name of a column", lambda: Results([mixture_cell({"n": 1, "entry": 1})])),
     ("se has shape", lambda: Results([wrong(se=np.ones((200, 6)))])),
     ("align is 'weights'", lambda: Results([mixture_cell()], align="weights")),
     ("loadings is 'x'", lambda: Results([mixture_cell()], loadings="x").aligned),

@@ -3,7 +3,9 @@
 Source: Morris, White & Crowther (2019), Statistics in Medicine 38:2074, Table 6; the RMSE's MCSE after simsum (Stata)
 2.0.4. One of the table's MCSEs, that of the empirical SE, assumes normal estimates and was measured up to 35 % too
 small for skewed or heavy-tailed ones, which is what mixture estimates are; the default `mcse="robust"` is the
-kurtosis form, first-order equal to the `robust` option of simsum, and `mcse="morris"` gives the table's.
+kurtosis form, first-order equal to the `robust` option of simsum, and `mcse="morris"` gives the table's. Tails so heavy
+that no MCSE of a second moment is right remain: for t with 5 degrees of freedom and 500 replicates that of the MSE is
+0.86 of what it should be, and that of the empirical SE 0.88; `emjax.studies.resistant` has measures without moments.
 
 Every function takes `estimates (n, ...)`, one row per replicate, and `truth (...)`, or `(n, ...)` where it differs
 between replicates, and answers with arrays of shape `(...)`. Nothing is dropped: a value that is not finite is refused,

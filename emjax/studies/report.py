@@ -161,7 +161,7 @@ def _labels(results: Results) -> list[str]:
         [
             *(_level(table[name][i]) for name in (*results.factors, "first", "second")),
             f"{table['differ'][i]:,} of {table['n_sim'][i]:,}",
-            f"{100 * table['rate'][i]:.2f} ({100 * table['lower'][i]:.2f} to {100 * table['upper'][i]:.2f})",
+            f"{100 * table['estimate'][i]:.2f} ({100 * table['lower'][i]:.2f} to {100 * table['upper'][i]:.2f})",
         ]
         for i in range(len(table["first"]))
     ]

@@ -22,7 +22,14 @@ from emjax.studies.performance_table import Table
 from emjax.studies.records import Cell
 
 LONG = ("replicate", "method", "parameter", "component", "estimate", "se", "lower", "upper", "true", "status")
-RESERVED = {*LONG, *performance_table.COLUMNS}
+# Names of columns, variables and dimensions of one of the tables, which no factor can have.
+RESERVED = {
+    *LONG,
+    *performance_table.COLUMNS,
+    *(status.name for status in performance_table.STATUSES),
+    *("first", "second", "differ", "needed", "scenario", "entry", "truth"),
+    *("flags", "log_likelihood", "iterations", "share_best"),
+}
 ALIGNMENTS = ("auto", labelling.OVERLAP, labelling.DISTANCE)
 
 
@@ -135,7 +142,7 @@ class Results:
 
     def disagreements(self) -> Table:
         """How often two labellings differ, over replicates with a valid fit: columns factors, first, second, differ,
-        n_sim, rate, lower, upper (Wilson's interval at 95 %).
+        n_sim, estimate, lower, upper (Wilson's interval at 95 %).
 
         first, second : two alignments of one method ("method: overlap"), wherever both are possible; or two methods,
         where the components of one lie nearest to those of the other in another order than the aligned one.
@@ -151,7 +158,7 @@ class Results:
                 counts = labelling.between_methods(one, other)
                 rows.append(_disagreement(one, one.method, other.method, *counts))
         return performance_table.as_table(
-            rows, (*self.factors, "first", "second", "differ", "n_sim", "rate", "lower", "upper")
+            rows, (*self.factors, "first", "second", "differ", "n_sim", "estimate", "lower", "upper")
         )
 
     def _between_alignments(self, cell: Cell) -> Iterable[tuple[tuple[str, str], tuple[int, int]]]:
@@ -200,7 +207,7 @@ class Results:
 
 def _disagreement(cell: Cell, first: str, second: str, differ: int, total: int) -> dict[str, Any]:
     lower, upper = (float(v) for v in wilson(np.array(differ), total)) if total else (np.nan, np.nan)
-    found = {"differ": differ, "n_sim": total, "rate": differ / total if total else np.nan}
+    found = {"differ": differ, "n_sim": total, "estimate": differ / total if total else np.nan}
     return {**cell.scenario, "first": first, "second": second, **found, "lower": lower, "upper": upper}
 
 
