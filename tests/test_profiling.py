@@ -1,0 +1,146 @@
+"""Profile likelihood intervals: closed forms, brute force by scipy, invariance, and ends that do not exist."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import optimize, special
+
+import emjax
+from emjax import Data, DataError, End, Mixture, Stop, profile_intervals
+
+TIGHT = Stop(tol=1e-12)
+COUNTS = np.array([162.0, 267.0, 271.0, 185.0, 111.0, 61.0, 27.0, 8.0, 3.0, 1.0])  # Hasselblad 1969
+QUANTILE = 3.841458820694124  # of chi-squared, one degree of freedom, .95
+RELATIVE = 1e-6
+
+
+@cache
+def deaths() -> emjax.Fit:
+    fit = emjax.fit(
+        Mixture(emjax.Poisson(), 2), Data(np.arange(10.0), weight=COUNTS), 0, stop=TIGHT, acceleration="squarem"
+    )
+    return emjax.permute(fit.params, np.argsort(fit.params.family.rates), fit.model), fit  # type: ignore[return-value]
+
+
+def low_first() -> emjax.Fit:
+    params, fit = deaths()  # type: ignore[misc]
+    return replace(fit, params=params)
+
+
+def log_likelihood(logit: float, rates: np.ndarray) -> float:
+    """In plain NumPy."""
+    y, w = np.arange(10.0)[:, None], special.expit(logit)
+    terms = y * np.log(rates) - rates - special.gammaln(y + 1.0) + np.log([w, 1.0 - w])
+    return float(COUNTS @ special.logsumexp(terms, axis=1))
+
+
+def brute_force(fit: emjax.Fit, which: int, sign: float) -> float:
+    """A limit of the logit of the weight (0) or the logarithm of a rate (1, 2): the others maximised by scipy."""
+    w, rates = fit.params.latent.weights[0], fit.params.family.rates
+    best = np.array([special.logit(w), *np.log(rates)])
+    rest = np.delete(best, which)
+
+    def fall(away: float) -> float:
+        """2 (best - profile), less the quantile; walks on from where the last one ended."""
+
+        def negative(others: np.ndarray) -> float:
+            logit, *logs = np.insert(others, which, best[which] + sign * away)
+            return -log_likelihood(logit, np.exp(logs))
+
+        nonlocal rest
+        settings = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000}
+        found = optimize.minimize(negative, rest, method="Nelder-Mead", options=settings)
+        rest = found.x
+        return 2.0 * (log_likelihood(best[0], np.exp(best[1:])) + found.fun) - QUANTILE
+
+    grid = np.arange(0.0, 4.0, 0.05)
+    last = next(a for a in grid if fall(a) > 0)
+    return best[which] + sign * optimize.brentq(fall, last - 0.05, last, xtol=1e-10)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("name", "component", "which"), [("weights", 0, 0), ("rates", 0, 1), ("rates", 1, 2)])
+def test_hasselblads_deaths_by_brute_force(name: str, component: int, which: int) -> None:
+    fit = low_first()
+    found = profile_intervals(fit, name, component)
+    back: Callable = special.expit if which == 0 else np.exp
+    wanted = [back(brute_force(fit, which, sign)) for sign in (-1.0, 1.0)]
+    np.testing.assert_allclose([found.lower, found.upper], wanted, rtol=RELATIVE)
+    assert (found.lower_end, found.upper_end) == (End.FOUND, End.FOUND)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e5])
+def test_the_mean_of_one_gaussian_in_closed_form(unit: float) -> None:
+    y = unit * np.random.default_rng(0).normal(3.0, 2.0, (3, 40))
+    y[1, 5] = np.nan
+    fits = emjax.fit_many(Mixture(emjax.Gaussian(), 1), Data(y), 0, restarts=1)
+    found = profile_intervals(fits, "means[0]", 0, level=0.9)
+    quantile = 1.6448536269514722**2
+    half = y.std(axis=1) * np.sqrt(np.expm1(quantile / 40))  # n log(1 + (mean - c)^2 / s^2) is the quantile
+    np.testing.assert_allclose(found.lower[[0, 2]], (y.mean(axis=1) - half)[[0, 2]], rtol=RELATIVE)
+    np.testing.assert_allclose(found.upper[[0, 2]], (y.mean(axis=1) + half)[[0, 2]], rtol=RELATIVE)
+    assert found.lower_end.tolist() == found.upper_end.tolist() == [End.FOUND, End.NO_FIT, End.FOUND]
+    assert np.isnan([found.estimate[1], found.lower[1], found.upper[1]]).all()
+
+
+def test_the_variance_of_one_gaussian_in_closed_form() -> None:
+    y = np.random.default_rng(1).normal(3.0, 2.0, 40)
+    fit = emjax.fit(Mixture(emjax.Gaussian(), 1), Data(y), 0, restarts=1)
+    found = profile_intervals(fit, "covariances[0,0]", 0)
+
+    def fall(ratio: float) -> float:
+        return 40 * (np.log(ratio) + 1.0 / ratio - 1.0) - QUANTILE
+
+    wanted = [y.var() * optimize.brentq(fall, *ends) for ends in ((0.1, 1.0), (1.0, 10.0))]  # type: ignore[operator]
+    np.testing.assert_allclose([found.lower, found.upper], wanted, rtol=RELATIVE)
+
+
+def test_other_coordinates_and_a_batch_have_the_same_limits() -> None:
+    fit = low_first()
+    regressions = Mixture(emjax.PoissonRegression(), 2)
+    start = replace(fit, params=None).params  # the regressions find the same fit by themselves
+    data = Data(np.stack([np.arange(10.0)] * 2), x=np.zeros((10, 0)), weight=COUNTS)
+    fits = emjax.fit_many(regressions, data, 0, restarts=4, stop=TIGHT, start=start)
+    order = np.argsort(fits.params.family.coefficients[:, :, 0], axis=1)
+    found = profile_intervals(fits, "coefficients[0]", order[:, 1])
+    wanted = profile_intervals(fit, "rates", 1)
+    np.testing.assert_allclose(np.exp(found.lower), wanted.lower, rtol=RELATIVE)
+    np.testing.assert_allclose(np.exp(found.upper), wanted.upper, rtol=RELATIVE)
+    both = [profile_intervals(fit, "weights", k) for k in (0, 1)]
+    np.testing.assert_allclose([1.0 - both[1].upper, 1.0 - both[1].lower], [both[0].lower, both[0].upper], rtol=1e-6)
+
+
+def test_a_weight_that_may_be_0_has_the_edge_of_its_space_as_limit() -> None:
+    y = np.random.default_rng(2).poisson(3.0 + (np.arange(60) % 3 == 0), 60).astype(float)
+    fit = emjax.fit(Mixture(emjax.Poisson(), 2), Data(y), 0, stop=TIGHT, acceleration="squarem")
+    one = emjax.fit(Mixture(emjax.Poisson(), 1), Data(y), 0)
+    assert 0.0 < 2.0 * (fit.log_likelihood - one.log_likelihood) < QUANTILE  # so that either component may go
+    small = int(np.argmin(fit.params.latent.weights))
+    found = profile_intervals(fit, "weights", small)
+    assert (found.lower, found.lower_end) == (0.0, End.EDGE)
+    assert emjax.intervals(emjax.standard_errors(fit)).lower.latent.weights[small] > 0.0
+
+
+def test_what_has_no_interval_says_why() -> None:
+    fit = low_first()
+    fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.3, 0.7])})
+    found = profile_intervals(fixed, "weights", 0)
+    assert (found.lower_end, found.upper_end) == (End.FIXED, End.FIXED) and np.isnan(found.upper)
+    off = fit.params._replace(family=emjax.PoissonParams(fit.params.family.rates * np.array([1.0, 1.08])))
+    found = profile_intervals(replace(fit, params=off), "rates", 0)
+    assert End.NOT_A_MAXIMUM in (found.lower_end, found.upper_end)
+
+
+def test_bad_settings() -> None:
+    with pytest.raises(DataError, match="rates"):
+        profile_intervals(low_first(), "means[0]", 0)
+    with pytest.raises(DataError, match="component=2"):
+        profile_intervals(low_first(), "rates", 2)
+    with pytest.raises(DataError, match="component='all'"):
+        profile_intervals(low_first(), "rates")
+    with pytest.raises(DataError, match="level"):
+        profile_intervals(low_first(), "rates", 0, level=95)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="parameters of its rows"):
+        profile_intervals(replace(low_first(), model=emjax.PLSA(2)), "rates", 0)
