@@ -6,10 +6,10 @@ where 2 (p(best) - p(c)) is the (1 - a) quantile of chi-squared with one degree 
 
 Differs from Venzon & Moolgavkar, who solve for the limit and the other coordinates by one Newton iteration, in that
 it stays on the surface g = c: Newton steps of the Lagrangian within it, halved until the objective does not fall, and
-where those have ended the next c, by Newton's method on the signed root r(c) = sqrt(2 (p(best) - p(c))), nearly linear in
-c, inside what brackets the limit; a c where the objective would be far below the limit's is too far to go at once. So an
-end is followed continuously from the fit, and a bad step cannot lose it. g is a logit or a logarithm where its parameter
-is bounded; the limits do not depend on that.
+where those have ended the next c, by Newton's method on the signed root r(c) = sqrt(2 (p(best) - p(c))), nearly linear
+in c, inside what brackets the limit; a c where the objective would be far below the limit's is too far to go at once.
+So an end is followed continuously from the fit, and a bad step cannot lose it. g is a logit or a logarithm where its
+parameter is bounded; the limits do not depend on that.
 """
 
 from __future__ import annotations
