@@ -35,7 +35,7 @@ ROUNDS = 60  # of one end; most take six to ten
 SETTLED = 1e-3  # nats that another step promises: below it the profile is known well enough to move the target
 SOLVED = 1e-8  # nats: below it, and so near the quantile, an end is found, to 1e-8 of a standard error or so
 NEAR = 1e-3  # of the signed root: so near its end nothing is bracketed, for the profile is not known to rounding
-HIGHER = 1e-4  # nats: a profile so far above the fit is no rounding
+HIGHER = 1e-4  # nats: a fit with so much to gain, or with so much above it on the profile, is not at its maximum
 DEEPEST = 1.0  # times the squared signed root: twice the fall to the limit is as deep as the search goes
 WIDER = 3.0  # a target is at most so many times as far from the estimate as what is known
 FARTHEST = 18.0  # of a logit, and of a logarithm from the estimate: a probability of 1.5e-8
@@ -52,7 +52,7 @@ class End(IntEnum):
     BOUNDARY = 3  # the estimate itself is at the edge of its space: no limit
     NOT_IDENTIFIED = 4  # the information is singular, or not positive definite, in its direction: no limit
     NO_FIT = 5  # the dataset has no valid fit
-    NOT_A_MAXIMUM = 6  # the profile rises above the fit's own objective: fit with more restarts, or polish first
+    NOT_A_MAXIMUM = 6  # the fit, or the profile above it, says so: `polish` it first, or fit with more restarts
     NOT_FOUND = 7  # the search did not end: no limit
 
 
@@ -92,8 +92,8 @@ def profile_intervals(
     0; component "all" is what all components share; an array (D,) names a component for each dataset, as labels need.
 
     With a prior it is the objective that is profiled. Coordinates that the fit has at an edge stay there. The profile
-    is followed from the fit: other modes of the likelihood have no part in it. The fits should be at their maxima: at
-    the default tolerance they are, else `polish` first.
+    is followed from the fit: other modes of the likelihood have no part in it. A fit that stopped short of its maximum
+    has no limits: `polish` it first.
 
     Errors: `DataError` for an unknown name or level, or a model with parameters of its rows (PLSA).
     """
@@ -171,7 +171,11 @@ class _Beginning:
             self.estimate[where], self.value[where] = found.parameter, found.value
             self.se[where] = np.sqrt(variance[:, 0, 0])
             score = np.where(held, 0.0, found.score)
-            self.best[where] = found.objective + 0.5 * np.sum(score * uphill(score, found.information, held), axis=1)
+            gain = 0.5 * np.sum(score * uphill(score, found.information, held), axis=1)
+            self.best[where] = found.objective + gain
+            self.end[where] = np.where(
+                (gain > HIGHER) & (self.end[where] == End.NOT_FOUND), End.NOT_A_MAXIMUM, self.end[where]
+            )
             self.tangent[where] = constrained.directions(found).tangent
 
     def look(self, rows: np.ndarray, *move: np.ndarray) -> Iterator[tuple[np.ndarray, constrained.Point]]:
