@@ -76,7 +76,7 @@ def test_standard_errors(name: str) -> None:
     found = emjax.fit(model, data, 1, restarts=RESTARTS, stop=STOP, acceleration="squarem")
     params, se = found.params, emjax.standard_errors(found).se
     if fit["zero_covariates"]:
-        zero = se.latent.gating[1]  # the other component is the baseline
+        zero = se.latent.gating[0]  # the last component, the point mass, is the baseline
     else:
         zero = se.latent.weights[1:] / np.prod(params.latent.weights)  # of the logit
     for wanted, tolerance in ((fit["se"], STANDARD_ERRORS), (STATSMODELS.get(name), EXACT)):

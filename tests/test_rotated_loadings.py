@@ -1,6 +1,7 @@
 """Standard errors of rotated loadings: derivatives of the rotation, what does not depend on axes, and simulation."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import permutations, product
 
 import numpy as np
@@ -52,9 +53,14 @@ def drawn(count: int, n: int) -> np.ndarray:
     return (RNG.normal(size=(count, n, 2)) @ loadings.T + noise) * unit
 
 
+@cache
+def two() -> emjax.Fits:
+    return emjax.fit_many(FactorAnalysis(2), Data(drawn(2, 100)), 0, restarts=2, stop=Stop(tol=1e-10))
+
+
 @pytest.mark.slow
 def test_simulated_loadings_vary_as_their_standard_errors_say() -> None:
-    count, n = 600, 3000  # of 300 rows the loadings near 0 vary up to 13 % less
+    count, n = 400, 2000  # of 300 rows the loadings near 0 vary up to 13 % less
     fits = emjax.fit_many(FactorAnalysis(2), Data(drawn(count, n)), 0, restarts=2, stop=Stop(tol=1e-8))
     found = rotated_loadings(standard_errors(fits, covariance=True))
     like = found.loadings[0]
@@ -62,15 +68,15 @@ def test_simulated_loadings_vary_as_their_standard_errors_say() -> None:
     order = [np.argmax(np.abs(a.T @ b), axis=1) for a, b in zip(loadings, found.loadings)]
     se = np.stack([a[:, k] for a, k in zip(found.se, order)])
     spread = np.std(loadings, axis=0, ddof=1)
-    # The empirical standard deviation of 600 is known to 2.9 %, of 14 loadings the worst to 9 %.
-    np.testing.assert_allclose(np.sqrt(np.mean(se**2, axis=0)), spread, rtol=0.09)
+    # The empirical standard deviation of 400 is known to 3.5 %, of 14 loadings the worst to 10 %.
+    np.testing.assert_allclose(np.sqrt(np.mean(se**2, axis=0)), spread, rtol=0.1)
     unrotated = np.sqrt(np.mean(standard_errors(fits).se.loadings ** 2, axis=0))
     assert np.max(np.abs(unrotated / spread - 1.0)) > 0.3  # so that the rotation matters here
 
 
 @pytest.mark.slow
 def test_one_fit_its_batch_and_its_axes_agree() -> None:
-    fits = emjax.fit_many(FactorAnalysis(2), Data(drawn(2, 100)), 0, restarts=2, stop=Stop(tol=1e-10))
+    fits = two()
     many, one = (rotated_loadings(standard_errors(f, covariance=True)) for f in (fits, fits[1]))
     np.testing.assert_allclose(one.se, many.se[1], rtol=1e-6)
     np.testing.assert_allclose(one.se.ravel() ** 2, np.diagonal(one.covariance), rtol=1e-12)
@@ -89,8 +95,9 @@ def test_one_fit_its_batch_and_its_axes_agree() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rotated_says_why() -> None:
-    fit = emjax.fit(FactorAnalysis(2), Data(drawn(1, 100)[0]), 0, restarts=2)
+    fit = two()[0]
     with pytest.raises(DataError, match="covariance=True"):
         rotated_loadings(standard_errors(fit))
     found = standard_errors(fit, covariance=True)

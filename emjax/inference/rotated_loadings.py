@@ -74,8 +74,13 @@ def rotated_loadings(found: StandardErrors, normalize: bool = True) -> RotatedLo
     matrices = np.where((worst == Reason.FREE)[:, None, None], matrices, np.nan)
     se = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2)).reshape(flat[0].shape)
     loadings = np.where(np.isfinite(flat[0]), turned.loadings, np.nan)
-    results = [a.reshape(*given.shape[:-2], *a.shape[1:]) for a in (loadings, turned.rotation, se, reason, matrices)]
-    return RotatedLoadings(*results, normalize)
+
+    def shaped(values: np.ndarray) -> np.ndarray:
+        return values.reshape(*given.shape[:-2], *values.shape[1:])
+
+    return RotatedLoadings(
+        shaped(loadings), shaped(turned.rotation), shaped(se), shaped(reason), shaped(matrices), normalize
+    )
 
 
 def _jacobian(rotated: np.ndarray, rotation: np.ndarray, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
