@@ -11,6 +11,7 @@ from scipy import optimize, special
 
 import emjax
 from emjax import Data, DataError, End, Mixture, MixtureParams, Stop, WeightsParams, profile_intervals
+from emjax.inference import constrained
 
 TIGHT = Stop(tol=1e-12)
 COUNTS = np.array([162.0, 267.0, 271.0, 185.0, 111.0, 61.0, 27.0, 8.0, 3.0, 1.0])  # Hasselblad 1969
@@ -111,6 +112,54 @@ def test_other_coordinates_and_a_batch_have_the_same_limits() -> None:
 
 
 @pytest.mark.slow
+def test_limits_of_a_mixture_follow_the_unit() -> None:
+    """Where components overlap, targets are refused as too far, which must not depend on units."""
+    rng = np.random.default_rng(4)
+    y = np.concatenate([rng.normal(0.0, 1.0, 60), rng.normal(2.5, 1.0, 90)])
+    unit = np.array([1.0, 1e-7, 1e6])
+    start = MixtureParams(
+        WeightsParams(np.full((3, 2), 0.5)),
+        emjax.GaussianParams(
+            unit[:, None, None] * [[[0.0], [3.0]]], unit[:, None, None, None] ** 2 * np.ones((2, 1, 1))
+        ),
+    )
+    fits = emjax.fit_many(Mixture(emjax.Gaussian("E"), 2), Data(unit[:, None] * y), 0, start=start, stop=TIGHT)
+    found = profile_intervals(fits, "means[0]", 0)
+    assert np.all(found.lower_end == End.FOUND) and np.all(found.upper_end == End.FOUND)
+    np.testing.assert_allclose(found.upper / unit, found.upper[0], rtol=RELATIVE)
+    np.testing.assert_allclose(found.lower / unit, found.lower[0], rtol=RELATIVE)
+
+
+def test_directions_are_those_of_the_profile() -> None:
+    """Of l = b'x - x'Ax / 2 along g = c'x + x'Cx / 2: slope and way of the profile, by differences of scipy's."""
+    rng = np.random.default_rng(0)
+    root, curved = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
+    a, c, b, along = root @ root.T + np.eye(3), 0.3 * (curved + curved.T), rng.normal(size=3), rng.normal(size=3)
+
+    def best(value: float) -> np.ndarray:
+        """Stationary in x and the multiplier: scipy's root from the unconstrained maximum."""
+
+        def score(z: np.ndarray) -> np.ndarray:
+            x, multiplier = z[:3], z[3]
+            return np.append(b - a @ x - multiplier * (along + c @ x), along @ x + 0.5 * x @ c @ x - value)
+
+        return optimize.root(score, np.append(np.linalg.solve(a, b), 0.0), tol=1e-13).x
+
+    x = np.linalg.solve(a, b)
+    value = along @ x + 0.5 * x @ c @ x + 0.3
+    here, above, below = best(value), best(value + 1e-5), best(value - 1e-5)
+    x = here[:3]
+    arrays = (x, 0.0, 0.0, value, b - a @ x, along + c @ x, a, c, np.zeros(3, np.int32))
+    found = constrained.directions(constrained.Point(*(np.asarray(v)[None] for v in arrays)))
+    assert found.multiplier[0] == pytest.approx(here[3], rel=1e-9) and found.gain[0] < 1e-18
+    np.testing.assert_allclose(found.tangent[0], (above - below)[:3] / 2e-5, rtol=1e-6, atol=1e-8)
+    off = Place(x + 0.01 * np.linalg.svd((along + c @ x)[None])[2][1])
+    arrays = (off.x, 0.0, 0.0, value, b - a @ off.x, along + c @ off.x, a, c, np.zeros(3, np.int32))
+    step = constrained.directions(constrained.Point(*(np.asarray(v)[None] for v in arrays))).step[0]
+    assert np.linalg.norm(off.x + step - x) < 0.1 * np.linalg.norm(off.x - x)  # quadratic, not linear
+
+
+@pytest.mark.slow
 def test_a_weight_that_may_be_0_has_the_edge_of_its_space_as_limit() -> None:
     y = np.random.default_rng(2).poisson(3.0 + (np.arange(60) % 3 == 0), 60).astype(float)
     start = deaths().params
@@ -128,6 +177,9 @@ def test_what_has_no_interval_says_why() -> None:
     fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.3, 0.7])})
     found = profile_intervals(fixed, "weights", 0)
     assert (found.lower_end, found.upper_end) == (End.FIXED, End.FIXED) and np.isnan(found.upper)
+    everything = {"weights": np.array([0.3, 0.7]), "rates": np.array([1.0, 3.0])}
+    fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed=everything)
+    assert profile_intervals(fixed, "rates", 0).upper_end == End.FIXED
     off = fit.params._replace(family=emjax.PoissonParams(fit.params.family.rates * np.array([1.0, 1.02])))
     found = profile_intervals(replace(fit, params=off), "rates", 0)
     assert (found.lower_end, found.upper_end) == (End.NOT_A_MAXIMUM, End.NOT_A_MAXIMUM) and np.isnan(found.lower)
