@@ -15,10 +15,13 @@ from emjax import Data, Mixture, PointMass, Status, Stop, WithComponent
 
 FOLDER = Path(__file__).parent / "references"
 CASES = {fit["name"]: fit for fit in json.loads((FOLDER / "zip_counts.json").read_text())["fits"]}
+STATSMODELS = {fit["name"]: fit for fit in json.loads((FOLDER / "zip_statsmodels.json").read_text())["fits"]}
 STOP = Stop(tol=1e-11)
 LOG_LIKELIHOOD = 1e-6  # nats
 PARAMETERS = 1e-4  # of a standard error: a remaining gain of 1e-11 nats is 4e-6 of one
 RESTARTS = 8
+STANDARD_ERRORS = 1e-3  # relative: pscl's come from a numerical Hessian
+EXACT = 1e-6  # relative: statsmodels' from differences of its analytic score
 
 
 def cases() -> list[Any]:
@@ -63,6 +66,23 @@ def test_reference(name: str) -> None:
     assert off(zero, "zero") < PARAMETERS
     if "size" in fit:
         assert abs(family.sizes[0] / fit["size"] - 1.0) < PARAMETERS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CASES)
+def test_standard_errors(name: str) -> None:
+    fit = CASES[name]
+    model, data = problem(fit)
+    found = emjax.fit(model, data, 1, restarts=RESTARTS, stop=STOP, acceleration="squarem")
+    params, se = found.params, emjax.standard_errors(found).se
+    if fit["zero_covariates"]:
+        zero = se.latent.gating[0]  # the last component, the point mass, is the baseline
+    else:
+        zero = se.latent.weights[1:] / np.prod(params.latent.weights)  # of the logit
+    for wanted, tolerance in ((fit["se"], STANDARD_ERRORS), (STATSMODELS.get(name), EXACT)):
+        if wanted is not None:
+            np.testing.assert_allclose(zero, wanted["zero"], rtol=tolerance)
+            np.testing.assert_allclose(se.family.coefficients[0], wanted["count"], rtol=tolerance)
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, Gaussian, Mixture
+from emjax.engine import after
 from emjax.inference import likelihood_ratio
 from emjax.inference.likelihood_ratio import LikelihoodRatioTest
 
@@ -79,6 +80,10 @@ def test_the_split_start_alone_finds_two_components(data: Data, found: Likelihoo
         MODEL, replace(MODEL, n_components=2), np.array([1, 2], np.uint32), 2, None, {"threads": 1, "certificate": True}
     )
     null = emjax.fit_many(MODEL, data, 0, restarts=2, threads=1)
+    rows = np.array([0, 1])
+    starts, finite = likelihood_ratio.split(after.point(null), rows, procedure.bigger, procedure.root, null.ids, 1)
+    # Halves that are not moved apart would be a saddle.
+    assert finite.all() and np.all(np.abs(np.diff(starts.family.means[:, :, 0], axis=1)) > 1e-3)
     reached = procedure._from_split(null, data)
     assert np.isnan(reached[2])
     gain = 2 * (reached[:2] - null.log_likelihood[:2])

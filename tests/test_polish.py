@@ -98,6 +98,10 @@ def test_steps_go_uphill_and_leave_what_is_held() -> None:
     uphill = np.einsum("ci,ci->c", np.where(held, 0.0, np.nan_to_num(score)), step)
     assert np.all(uphill[np.any(step != 0, axis=1)] > 0) and np.sum(uphill > 0) > 30
     assert np.all(np.linalg.norm(step, axis=1) <= newton_polish.LONGEST * (1 + 1e-12))
+    plain = newton_polish.uphill(score[:3], information[:3], np.zeros((3, 4), bool))
+    values, vectors = np.linalg.eigh(information[:3])
+    absolute = np.einsum("cij,cj,ckj->cik", vectors, np.abs(values), vectors)
+    np.testing.assert_allclose(np.einsum("cij,cj->ci", absolute, plain), score[:3], rtol=1e-9)
     definite = half @ np.swapaxes(half, 1, 2) + 5 * np.eye(4)
     step = newton_polish.newton_step(score[:3], definite[:3], np.zeros((3, 4), bool))
     np.testing.assert_allclose(np.einsum("cij,cj->ci", definite[:3], step), score[:3], rtol=1e-9)

@@ -187,7 +187,14 @@ class _State:
 
 
 def newton_step(score: np.ndarray, information: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Steps (C, m) from scores (C, m) and information (C, m, m); 0 where held, or where something is not finite."""
+    """`uphill`, no longer than `LONGEST`."""
+    step = uphill(score, information, held)
+    length = np.linalg.norm(step, axis=1, keepdims=True)
+    return step * np.minimum(1.0, LONGEST / np.maximum(length, LONGEST))
+
+
+def uphill(score: np.ndarray, information: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """|I|^-1 g (C, m) of scores (C, m) and information (C, m, m); 0 where held, or where something is not finite."""
     m = score.shape[1]
     if m == 0:
         return score
@@ -201,6 +208,4 @@ def newton_step(score: np.ndarray, information: np.ndarray, held: np.ndarray) ->
     along = np.einsum("cij,ci->cj", vectors, np.where(usable[:, None], inner, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.einsum("cij,cj->ci", vectors, np.where(size > 0, along / size, 0.0))
-    step = np.where(held, 0.0, step)
-    length = np.linalg.norm(step, axis=1, keepdims=True)
-    return step * np.minimum(1.0, LONGEST / np.maximum(length, LONGEST))
+    return np.where(held, 0.0, step)
