@@ -84,7 +84,8 @@ class HiddenMarkov(Composed):
             return known
         used = units.of_rows(np.asarray(data.weight, bool), data.unit)
         count = int(np.sum(units.begins(data.unit, len(used)) & used))
-        return f"{len(used)} rows, {count} sequences for {1 + np.asarray(data.z).shape[1]} coefficients of each first state"
+        size = 1 + np.asarray(data.z).shape[1]
+        return f"{len(used)} rows; {count} sequences for {size} coefficients of a first state"
 
     def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[ComposedData, Array]:
         """Both parts' prepared data and `Problem` bits; a sequence with weight must hold an observation."""
