@@ -203,11 +203,11 @@ class GatedChain(MarkovChain):
 
     def relabel(self, params: GatedMarkovParams, permutation: Array) -> GatedMarkovParams:
         """State k of the result is state permutation[k] of `params`; the new last first state is the baseline."""
-        moved = super().relabel(params, permutation)
-        initial = moved.initial[None]
-        if isinstance(self._initial, GatedRows):
-            initial = self._initial.baselined(initial)
-        return GatedMarkovParams(initial[0], moved.transitions)
+        initial, transitions = super().relabel(params, permutation)
+        # By the operators alone, so that NumPy stays NumPy.
+        return GatedMarkovParams(
+            initial - initial[-1:] if isinstance(self._initial, GatedRows) else initial, transitions
+        )
 
     def _largest(self, params: GatedMarkovParams, prepared: GatedChainData) -> MarkovParams:
         """The largest probabilities over the data, (K,) and (K, K)."""

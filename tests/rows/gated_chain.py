@@ -13,20 +13,20 @@ from tests.rows.common import MANY, blocks, room, weighted
 from tests.rows.hidden_markov import AWAY_CHAINS, CHAINS, family_params, sequences
 
 ROWS = 96
-# A covariate about 5 with a standard deviation of 2, a second about -3 with one of 0.5: moderate logits.
+# A covariate about 5 with a standard deviation of 2: moderate logits.
 INITIAL = {2: [[-1.5, 0.4], [0.0, 0.0]]}
 AWAY_INITIAL = {2: [[0.5, 0.0], [0.0, 0.0]]}
 MOVES = {
     2: [[[0.0, 0.0], [-2.5, 0.3]], [[0.5, -0.2], [0.0, 0.0]]],
     3: [
-        [[0.0, 0.0, 0.0], [-1.5, 0.2, 0.0], [-1.0, 0.0, 0.3]],
-        [[0.5, -0.2, 0.2], [0.0, 0.0, 0.0], [-1.0, 0.1, 0.0]],
-        [[-0.5, 0.0, 0.2], [0.4, -0.2, 0.0], [0.0, 0.0, 0.0]],
+        [[0.0, 0.0], [-1.5, 0.2], [-1.0, 0.0]],
+        [[0.5, -0.2], [0.0, 0.0], [-1.0, 0.1]],
+        [[-0.5, 0.0], [0.4, -0.2], [0.0, 0.0]],
     ],
 }
 AWAY_MOVES = {
     2: [[[0.0, 0.0], [-0.5, 0.0]], [[-0.5, 0.05], [0.0, 0.0]]],
-    3: np.where(np.eye(3, dtype=bool)[:, :, None], 0.0, np.array([-0.4, 0.05, -0.1])),
+    3: np.where(np.eye(3, dtype=bool)[:, :, None], 0.0, np.array([-0.4, 0.05])),
 }
 
 
@@ -38,8 +38,7 @@ def gated_data(params: MixtureParams, n: int, seed: int, lengths: tuple[int, ...
     """From the true parameters; some rows missing, either way of saying so."""
     rng = np.random.default_rng(seed)
     unit, (initial, moves) = sequences(n, lengths), params.latent
-    width = (moves if moves.ndim == 3 else initial).shape[-1] - 1
-    z = np.column_stack([rng.normal(5.0, 2.0, n), rng.normal(-3.0, 0.5, n)])[:, :width]
+    z = rng.normal(5.0, 2.0, (n, 1))
     first = np.exp(log_rows(initial, design_of(z), initial.ndim == 2))
     onward = np.exp(np.stack([log_rows(row, design_of(z), moves.ndim == 3) for row in moves], axis=1))
     of = np.zeros(n, int)
@@ -117,5 +116,5 @@ CASES: tuple[Case, ...] = (
     gated_case("gated-chain-initial", 8, initial="gated", transitions="constant", missing=True),
     gated_case("gated-chain-fixed-transitions", 5, fixed=("transitions",)),
     gated_case("gated-chain-fixed-initial", 8, initial="gated", fixed=("initial",)),
-    gated_case("gated-chain-three", 26, n_states=3, lengths=(4, 3, 5), rows=160),
+    gated_case("gated-chain-three", 20, n_states=3, lengths=(4, 3, 5), rows=200),
 )
