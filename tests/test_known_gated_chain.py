@@ -22,18 +22,16 @@ def test_treasury_bill_rate_by_inflation() -> None:
     change, inflation = np.append([np.nan, np.nan], table[:, 0]), np.append(table[[0, 0], 1], table[:, 1])
     data = Data(change, z=inflation[:, None])
     model = HiddenMarkov(Gaussian(), 2, transition_probabilities="gated")
-    settings: dict[str, Any] = {"fixed": {"initial": np.array([0.5, 0.5])}, "stop": Stop(tol=1e-11)}
-    found = emjax.fit(model, data, 0, **settings)
+    found = emjax.fit(model, data, 0, fixed={"initial": np.array([0.5, 0.5])}, stop=Stop(tol=1e-11))
     assert found.status == Status.CONVERGED and found.flags & Flag.BOUNDARY == 0
     assert found.n_free == wanted["n_free"]
     assert found.log_likelihood == pytest.approx(wanted["loglik"], abs=1e-6)
     errors = emjax.standard_errors(found)
     order = np.argsort(found.params.family.covariances[:, 0, 0])
-    to_first = np.array(wanted["to_first"]) * [[-1.0], [1.0]]  # against staying, not against the second state
-    for params, reference, flip in ((found.params, wanted, to_first), (errors.se, wanted["se"], None)):
-        flip = np.array(reference["to_first"]) if flip is None else flip
+    against_staying = np.array([[-1.0], [1.0]])  # the reference's are all against the second state
+    for params, reference, sign in ((found.params, wanted, against_staying), (errors.se, wanted["se"], 1.0)):
         moves = params.latent.transitions[order][:, order]
-        np.testing.assert_allclose(moves[[0, 1], [1, 0]], flip, rtol=1e-4)
+        np.testing.assert_allclose(moves[[0, 1], [1, 0]], sign * np.array(reference["to_first"]), rtol=1e-4)
         np.testing.assert_allclose(params.family.means[order, 0], reference["means"], rtol=1e-4)
         np.testing.assert_allclose(params.family.covariances[order, 0, 0], reference["variances"], rtol=1e-4)
     first = found.predict().responsibilities[2:7, order[0]]
