@@ -112,7 +112,7 @@ def gated_case(
 
 CASES: tuple[Case, ...] = (
     gated_case("gated-chain", 9, missing=True, slow=False),
-    gated_case("gated-chain-both", 10, initial="gated", frequency=True),
+    gated_case("gated-chain-both", 10, initial="gated", frequency=True, rows=192),
     gated_case("gated-chain-initial", 8, initial="gated", transitions="constant", missing=True),
     gated_case("gated-chain-fixed-transitions", 5, fixed=("transitions",)),
     gated_case("gated-chain-fixed-initial", 8, initial="gated", fixed=("initial",)),
