@@ -111,6 +111,8 @@ from emjax.inference.wald import Intervals as Intervals
 from emjax.inference.wald import WaldTests as WaldTests
 from emjax.inference.wald import intervals as intervals
 from emjax.inference.wald import wald_tests as wald_tests
+from emjax.latent.gated_chain import GatedChain as GatedChain
+from emjax.latent.gated_chain import GatedMarkovParams as GatedMarkovParams
 from emjax.latent.gated_weights import GatedWeights as GatedWeights
 from emjax.latent.gated_weights import GatingParams as GatingParams
 from emjax.latent.markov_chain import MarkovChain as MarkovChain

@@ -83,7 +83,11 @@ def clean(data: Data) -> tuple[Array, Array, Array, Array]:
 
 def covariates(data: Data, used: Array) -> tuple[Array, Array]:
     """Covariates with rows last, (p, n), 0 where they are not finite or the row does not count, and `Problem` bits."""
-    x = jnp.zeros((0, data.y.shape[0]), data.y.dtype) if data.x is None else data.x.T
+    return finite(jnp.zeros((0, data.y.shape[0]), data.y.dtype) if data.x is None else data.x.T, used)
+
+
+def finite(x: Array, used: Array) -> tuple[Array, Array]:
+    """Columns (p, n), 0 where they are not finite or the row is not `used` (n,), and `Problem` bits."""
     bad = ~jnp.isfinite(x)
     problem = jnp.where(jnp.any(bad & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
     return jnp.where(bad | ~used[None, :], 0.0, x), problem

@@ -78,8 +78,8 @@ class Latent(Protocol):
         """Log prior density in the natural parameters, nats; 0 without a prior."""
         ...
 
-    def flags(self, params: Params, prepared: Any) -> Array:
-        """`Flag` bits, int32."""
+    def flags(self, params: Params, statistics: Any, prepared: Any) -> Array:
+        """`Flag` bits, int32; `statistics` are those of `infer` at these parameters."""
         ...
 
     def relabel(self, params: Params, permutation: Array) -> Params:

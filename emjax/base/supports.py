@@ -29,7 +29,7 @@ def of(params: Any) -> Any:
     """The same record with "real", "positive", "probability" or "covariance" in place of each array.
 
     "covariance" stands for matrices (..., d, d), positive on their diagonals. A record of one's own may say so itself,
-    in a class attribute `supports`, a dictionary by field; what nothing is known of is real.
+    in an attribute or property `supports`, a dictionary by field; what nothing is known of is real.
     """
     if hasattr(params, "_fields"):
         return type(params)(*(_field(params, name) for name in params._fields))
@@ -44,5 +44,5 @@ def _field(record: Any, name: str) -> Any:
     value = getattr(record, name)
     if not hasattr(value, "shape"):
         return of(value)
-    known = getattr(type(record), "supports", {}).get(name)
+    known = getattr(record, "supports", {}).get(name)
     return known or _RECORDS.get((type(record).__name__, name)) or _FIELDS.get(name, REAL)

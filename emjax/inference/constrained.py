@@ -17,8 +17,7 @@ from jax.flatten_util import ravel_pytree
 from emjax.base import supports
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
-from emjax.engine import after, em
-from emjax.inference import information
+from emjax.engine import after, derivatives, em
 from emjax.inference.newton_polish import LONGEST, SCALES, uphill
 
 RESTORE = 12  # Newton steps back to the surface, which cost no pass over the data
@@ -68,7 +67,7 @@ class Examine:
         like = model.canonical(fitted.params, prepared)
         boundary = model.boundary(like, prepared)
         free = model.to_free(like, prepared)
-        free = jnp.where(boundary == 1, jnp.maximum(free, information.EDGE), free)
+        free = derivatives.inside(free, boundary)
 
         def at(offset: Array) -> Params:
             return model.from_free(free + offset, prepared, like)
@@ -87,10 +86,7 @@ class Examine:
             return _unbounded(parameter(offset), self.support)
 
         offset = _moved(objective, value, move)
-        identity = jnp.eye(free.shape[0], dtype=free.dtype)
         gradient, slope = jax.grad(objective), jax.jacfwd(value)
-        second = jax.lax.map(lambda v: jax.jvp(gradient, (offset,), (v,))[1], identity)
-        bend = jax.lax.map(lambda v: jax.jvp(slope, (offset,), (v,))[1], identity)
         return Point(
             offset,
             objective(offset),
@@ -98,8 +94,8 @@ class Examine:
             value(offset),
             gradient(offset),
             slope(offset),
-            -0.5 * (second + second.T),
-            0.5 * (bend + bend.T),
+            derivatives.information(gradient, offset),
+            -derivatives.information(slope, offset),
             boundary,
         )
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import bayes, design, numerics, units
+from emjax.base import bayes, multinomial_logit, numerics, units
 from emjax.base import coefficients as shares
-from emjax.base.design import Design
+from emjax.base.multinomial_logit import LogitData, LogitStatistics
 from emjax.base.records import Array, Data, Posterior
 from emjax.base.registry import register
 from emjax.base.simplices import AT_ZERO
@@ -19,9 +19,6 @@ from emjax.base.status import DataError, Flag, Problem
 from emjax.latent.mixing_weights import MixingWeights
 
 HIGHEST = jax.lax.Precision.HIGHEST
-# nats per squared logit: where all the units together say less of some direction of a component's coefficients, its
-# standard error is over 100 logits per standard deviation of z. Separation ends there.
-FLAT = 1e-4
 
 
 @register
@@ -31,22 +28,13 @@ class GatingParams(NamedTuple):
     gating: Array
 
 
-class GatingStatistics(NamedTuple):
-    """Of the multinomial logit at the current coefficients: score (K - 1, q), information ((K - 1) q, (K - 1) q)."""
-
-    score: Array
-    information: Array
-
-
 class GatingData(NamedTuple):
-    """weight (U,) of each unit, bool where all are 0 or 1; unit (n,) or None; the units' design, columns last;
-    reach (), the longest row of the design; total weight (); fixed coefficients in prepared units, or None."""
+    """weight (U,) of each unit, bool where all are 0 or 1; unit (n,) or None; the units' design, rows last; fixed
+    coefficients in prepared units, or None."""
 
     weight: Array
     unit: Array | None
-    design: Design
-    reach: Array
-    total: Array
+    logit: LogitData
     fixed: Any
 
 
@@ -76,11 +64,8 @@ class GatedWeights(MixingWeights):
 
     def check(self, data: Data) -> None:
         """z must be there, (n, c)."""
-        if data.z is None:
-            raise DataError("GatedWeights needs covariates of the weights: give Data(z=...) of shape (n, c).")
-        if np.ndim(data.z) != 2:
-            raise DataError(f"z has shape {np.shape(data.z)}: give covariates of the weights as (n, c).")
-        if not self.intercept and np.shape(data.z)[1] == 0:
+        multinomial_logit.check(data, "GatedWeights", "weights")
+        if not self.intercept and np.shape(np.asarray(data.z))[1] == 0:
             raise DataError("GatedWeights(intercept=False) needs a column of z: give one, or an intercept.")
 
     def check_params(self, params: GatingParams, exact: float = 1e-6) -> None:
@@ -98,25 +83,18 @@ class GatedWeights(MixingWeights):
             differs = jnp.any(z != of_units[data.unit], axis=1) & weight.astype(bool)[data.unit]
             problem |= jnp.where(jnp.any(differs), Problem.DIFFERS_IN_UNIT, 0)
             z = of_units
-        z, used = z.T, weight.astype(bool)
-        bad = ~jnp.isfinite(z)
-        problem |= jnp.where(jnp.any(bad & used[None, :]), Problem.COVARIATE_NOT_FINITE, 0)
-        z = jnp.where(bad | ~used[None, :], 0.0, z)
-        zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
-        columns, found = design.prepare(z, weight.astype(dtype), self.intercept, zero, one)
-        reach = jnp.sqrt(jnp.max(jnp.where(used, jnp.sum(columns.x**2, axis=0), 0.0)))
-        total = design.total_weight(weight.astype(dtype))
+        logit, found = multinomial_logit.prepare(z, weight, self.intercept)
         if fixed is not None:
             fixed = _baselined(GatingParams(jnp.asarray(fixed.gating, dtype)))
-            fixed = GatingParams(jnp.matmul(fixed.gating, columns.to_prepared.T, precision=HIGHEST))
-        return GatingData(weight, data.unit, columns, reach, total, fixed), problem | found
+            fixed = GatingParams(jnp.matmul(fixed.gating, logit.design.to_prepared.T, precision=HIGHEST))
+        return GatingData(weight, data.unit, logit, fixed), problem | found
 
     # --- the E- and M-step ------------------------------------------------------------------------------------------
 
     @staticmethod
     def _log_weights(params: GatingParams, prepared: GatingData) -> Array:
         """(K, U)"""
-        return jax.nn.log_softmax(numerics.linear(params.gating, prepared.design.x), axis=0)
+        return jax.nn.log_softmax(numerics.linear(params.gating, prepared.logit.design.x), axis=0)
 
     def _joint(self, params: GatingParams, log_prob: Array, prepared: GatingData) -> Array:
         of_units = units.sums(log_prob, prepared.unit, prepared.weight.shape[0])
@@ -128,46 +106,23 @@ class GatedWeights(MixingWeights):
         statistics = self._statistics(jnp.exp(self._log_weights(params, prepared)), resp, prepared)
         return Posterior(log_likelihood, units.of_rows(resp, prepared.unit), statistics)
 
-    def _statistics(self, weights: Array, resp: Array, prepared: GatingData) -> GatingStatistics:
+    def _statistics(self, weights: Array, resp: Array, prepared: GatingData) -> LogitStatistics:
         """Of weights and weighted responsibilities (K, U)."""
-        free, q = weights.shape[0] - 1, prepared.design.x.shape[0]
-        if free == 0:
-            return GatingStatistics(jnp.zeros((0, q), weights.dtype), jnp.zeros((0, 0), weights.dtype))
-        expected = weights * prepared.weight.astype(weights.dtype)[None, :]
-        surplus = (resp - expected)[:free]
-        pairs = [(k, k) for k in range(free)] + [(k, m) for k in range(free) for m in range(k)]
-        curvature = jnp.stack([expected[k] * (float(k == m) - weights[m]) for k, m in pairs])
-        surplus = jnp.pad(surplus, [(0, len(pairs) - free), (0, 0)])  # as many rows as there are pairs: one pass
-        xx, score = numerics.weighted_products(curvature, surplus, prepared.design.x)
-        place = {pair: index for index, pair in enumerate(pairs)}
-        blocks = [[xx[place[max(k, m), min(k, m)]] for m in range(free)] for k in range(free)]
-        return GatingStatistics(score[:free], jnp.block(blocks))
+        return multinomial_logit.statistics(
+            weights, resp, prepared.weight.astype(weights.dtype), prepared.logit.design.x
+        )
 
-    def maximize(self, statistics: GatingStatistics, params: GatingParams, prepared: GatingData) -> GatingParams:
-        """A Newton step, shortened: along it the third derivative of Q is at most `farthest` times the second.
-
-        `farthest` bounds the change of any logit against any other, so that a step of log(1 + farthest) / farthest
-        cannot lower Q: the exact minimum of the bound (Sun & Tran-Dinh 2019, Mathematical Programming 178, 145-213).
-        """
+    def maximize(self, statistics: LogitStatistics, params: GatingParams, prepared: GatingData) -> GatingParams:
+        """A Newton step, shortened so that it cannot lower Q."""
         if prepared.fixed is not None:
             return prepared.fixed
-        score = statistics.score.reshape(-1)
-        if score.shape[0] == 0:
-            return params
-        ridge = design.RIDGE * jnp.finfo(score.dtype).eps * prepared.total
-        information = statistics.information + ridge * jnp.eye(score.shape[0], dtype=score.dtype)
-        step = numerics.solve_positive(information, score).reshape(statistics.score.shape)
-        step = jnp.concatenate([step, jnp.zeros_like(step[:1])])
-        apart = jnp.sqrt(jnp.sum((step[:, None, :] - step[None, :, :]) ** 2, axis=2))
-        farthest = prepared.reach * jnp.max(apart)
-        share = jnp.log1p(farthest) / jnp.maximum(farthest, jnp.finfo(score.dtype).tiny)
-        return GatingParams(params.gating + share * step)
+        return GatingParams(params.gating + multinomial_logit.newton_step(statistics, prepared.logit))
 
     def initial(self, prepared: GatingData, resp: Array) -> GatingParams:
         """Constant weights at weighted responsibilities of the units, (K, U), kept off zero; slopes of 0."""
         if prepared.fixed is not None:
             return prepared.fixed
-        n_components, q = resp.shape[0], prepared.design.x.shape[0]
+        n_components, q = resp.shape[0], prepared.logit.design.x.shape[0]
         gating = jnp.zeros((n_components, q), resp.dtype)
         if self.intercept:
             counts = jnp.sum(resp, axis=1)
@@ -182,15 +137,14 @@ class GatedWeights(MixingWeights):
         """0: there is no prior."""
         return jnp.zeros((), params.gating.dtype)
 
-    def flags(self, params: GatingParams, prepared: GatingData) -> Array:
+    def flags(self, params: GatingParams, statistics: LogitStatistics, prepared: GatingData) -> Array:
         """BOUNDARY where the data say nothing of a direction of some component's coefficients."""
         if params.gating.shape[0] == 1 or prepared.fixed is not None:
             return jnp.int32(0)
         weights = jnp.exp(self._log_weights(params, prepared))
         variance = weights * (1.0 - weights) * prepared.weight.astype(weights.dtype)[None, :]
-        information = numerics.weighted_products(variance, variance, prepared.design.x)[0]
-        pivots = jnp.diagonal(numerics.cholesky(information), axis1=1, axis2=2) ** 2
-        return jnp.where(jnp.any(pivots < FLAT), jnp.int32(Flag.BOUNDARY), jnp.int32(0))
+        information = numerics.weighted_products(variance, variance, prepared.logit.design.x)[0]
+        return jnp.where(multinomial_logit.flat(information), jnp.int32(Flag.BOUNDARY), jnp.int32(0))
 
     def relabel(self, params: GatingParams, permutation: Array) -> GatingParams:
         """Component k of the result is component permutation[k] of `params`; the new last one is the baseline."""
@@ -219,16 +173,16 @@ class GatedWeights(MixingWeights):
 
     def to_user(self, params: GatingParams, prepared: GatingData) -> GatingParams:
         """Coefficients of the user's z."""
-        return GatingParams(jnp.matmul(params.gating, prepared.design.to_user.T, precision=HIGHEST))
+        return GatingParams(jnp.matmul(params.gating, prepared.logit.design.to_user.T, precision=HIGHEST))
 
     def from_user(self, params: GatingParams, prepared: GatingData) -> GatingParams:
         """Coefficients of the prepared z, the last component's 0."""
         gating = _baselined(params).gating
-        return GatingParams(jnp.matmul(gating, prepared.design.to_prepared.T, precision=HIGHEST))
+        return GatingParams(jnp.matmul(gating, prepared.logit.design.to_prepared.T, precision=HIGHEST))
 
     def n_free(self, prepared: GatingData, n_components: int) -> int:
         """(K - 1) (1 + c), or 0 where the coefficients are fixed."""
-        return 0 if prepared.fixed is not None else (n_components - 1) * prepared.design.x.shape[0]
+        return 0 if prepared.fixed is not None else (n_components - 1) * prepared.logit.design.x.shape[0]
 
     def to_free(self, params: GatingParams, prepared: GatingData) -> Array:
         """Coefficients against the last component's."""
@@ -240,7 +194,7 @@ class GatedWeights(MixingWeights):
         """The inverse of `to_free`."""
         if prepared.fixed is not None:
             return prepared.fixed
-        q = prepared.design.x.shape[0]
+        q = prepared.logit.design.x.shape[0]
         return GatingParams(jnp.concatenate([free.reshape(n_components - 1, q), jnp.zeros((1, q), free.dtype)]))
 
     def prior_weights(self, params: GatingParams, z: Any) -> np.ndarray:

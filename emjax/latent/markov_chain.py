@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from emjax.base import coordinates, priors, recursions, simplices, units
@@ -64,8 +63,8 @@ class MarkovChain:
     def __post_init__(self) -> None:
         if self.initial_distribution not in ("free", "stationary"):
             raise DataError(
-                f"initial_distribution={self.initial_distribution!r}: use 'free' or 'stationary', or "
-                "fixed={'initial': probabilities}."
+                f"initial_distribution={self.initial_distribution!r}: use 'free', 'stationary' or, in a GatedChain, "
+                "'gated', or fixed={'initial': probabilities}."
             )
 
     @property
@@ -81,7 +80,10 @@ class MarkovChain:
     def check(self, data: Data) -> None:
         """Covariates of the transitions have no place here."""
         if data.z is not None:
-            raise DataError("Constant transition probabilities have no use for z: leave it out of Data.")
+            raise DataError(
+                "Constant transition probabilities have no use for z: leave it out of Data, or use "
+                "HiddenMarkov(transition_probabilities='gated')."
+            )
 
     def check_params(self, params: MarkovParams, exact: float = 1e-6) -> None:
         """Values, any leading axes, that are not probabilities raise `DataError`; None passes."""
@@ -103,7 +105,7 @@ class MarkovChain:
         shapes = ((n_components,), (n_components, n_components))
         given = [
             found and Dirichlet(jnp.broadcast_to(jnp.asarray(found.concentration, dtype), shape))
-            for found, shape in zip(map(prior.get, self.prior_names), shapes, strict=True)
+            for found, shape in zip(map(prior.get, MarkovParams._fields), shapes, strict=True)
         ]
         of_chain = None if given == [None, None] else MarkovParams(*given)
         if fixed is not None:
@@ -120,9 +122,13 @@ class MarkovChain:
             return MarkovParams(recursions.stationary(transitions), transitions)
         return MarkovParams(params.initial / jnp.sum(params.initial), transitions)
 
+    def _chain(self, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
+        """The chain's probabilities, as `recursions` take them."""
+        return self._normalised(params)
+
     def infer(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Posterior:
         """Forward-backward; log_prob (K, n)."""
-        chain = self._normalised(params)
+        chain = self._chain(params, prepared)
         found = recursions.smooth(*chain, log_prob, prepared.first, prepared.weight)
         counts = MarkovStatistics(chain.initial * found.initial, chain.transitions * found.transitions)
         return Posterior(found.log_likelihood, found.responsibilities, counts)
@@ -136,15 +142,15 @@ class MarkovChain:
     def probabilities(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
         """Smoothed probabilities of the states of each row, (K, n)."""
         everywhere = jnp.ones_like(prepared.first)
-        return recursions.smooth(*self._normalised(params), log_prob, prepared.first, everywhere).responsibilities
+        return recursions.smooth(*self._chain(params, prepared), log_prob, prepared.first, everywhere).responsibilities
 
     def decode(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
         """The most probable path of each sequence, (n,)."""
-        return recursions.best_path(*self._normalised(params), log_prob, prepared.first)
+        return recursions.best_path(*self._chain(params, prepared), log_prob, prepared.first)
 
     def predicted(self, params: MarkovParams, log_prob: Array, prepared: MarkovData) -> Array:
         """Log-probabilities of the states of each row given the rows before it, (K, n)."""
-        return recursions.predict(*self._normalised(params), log_prob, prepared.first)
+        return recursions.predict(*self._chain(params, prepared), log_prob, prepared.first)
 
     def maximize(self, statistics: MarkovStatistics, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
         """Shares of the expected counts, priors' pseudo-counts added; of a stationary chain, steps up Q."""
@@ -185,7 +191,7 @@ class MarkovChain:
         """The nodes are the rows."""
         return resp
 
-    def initial(self, prepared: MarkovData, resp: Array) -> MarkovParams:
+    def initial(self, prepared: Any, resp: Array) -> MarkovParams:
         """A chain that stays where it is, whatever the invented responsibilities; every first state equally likely.
 
         Their soft counts reach the best optimum less often: random labels say nothing of transitions, and one first
@@ -214,7 +220,7 @@ class MarkovChain:
                 value = value + priors.log_dirichlet(params.transitions[k], prior.transitions.concentration[k])
         return value
 
-    def flags(self, params: MarkovParams, prepared: MarkovData) -> Array:
+    def flags(self, params: MarkovParams, statistics: MarkovStatistics, prepared: MarkovData) -> Array:
         """BOUNDARY where a free probability is at 0, as the first ones of a single sequence are but for one."""
         free = [
             jnp.any(part < AT_ZERO)
@@ -224,7 +230,7 @@ class MarkovChain:
         at_zero = jnp.any(jnp.stack([*free, jnp.zeros((), bool)]))
         return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))
 
-    def relabel(self, params: MarkovParams, permutation: Array) -> MarkovParams:
+    def relabel(self, params: Any, permutation: Array) -> MarkovParams:
         """State k of the result is state permutation[k] of `params`."""
         return MarkovParams(params.initial[permutation], params.transitions[permutation][:, permutation])
 
@@ -232,7 +238,7 @@ class MarkovChain:
         """The labels as they are: `to_free` finds its own baselines."""
         return jnp.arange(params.initial.shape[0])
 
-    def empty(self, params: MarkovParams, prepared: MarkovData) -> Array:
+    def empty(self, params: MarkovParams, prepared: Any) -> Array:
         """States that cannot be reached, (K,) bool: nothing of their own is identified."""
         reached = params.initial >= AT_ZERO
         possible = params.transitions >= AT_ZERO
@@ -256,10 +262,10 @@ class MarkovChain:
 
     # --- coordinates, units -----------------------------------------------------------------------------------------
 
-    def _free_initial(self, prepared: MarkovData) -> bool:
+    def _free_initial(self, prepared: Any) -> bool:
         return not self.stationary and (prepared.fixed is None or prepared.fixed.initial is None)
 
-    def _free_transitions(self, prepared: MarkovData) -> bool:
+    def _free_transitions(self, prepared: Any) -> bool:
         return prepared.fixed is None or prepared.fixed.transitions is None
 
     def to_user(self, params: MarkovParams, prepared: MarkovData) -> MarkovParams:
@@ -311,14 +317,4 @@ class MarkovChain:
 
     def sample(self, key: Array, params: MarkovParams, data: Data) -> Array:
         """The state of each row, (n,), drawn with user's parameters; without `unit` the rows are one sequence."""
-        n = data.y.shape[0]
-        first = units.begins(data.unit, n)
-        initial, transitions = self._normalised(params)
-
-        def step(state: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
-            key, start = row
-            ways = jnp.where(start, initial, transitions[state])
-            state = jax.random.categorical(key, recursions.safe_log(ways)).astype(jnp.int32)
-            return state, state
-
-        return jax.lax.scan(step, jnp.int32(0), (jax.random.split(key, n), first))[1]
+        return recursions.draw(key, *self._normalised(params), units.begins(data.unit, data.y.shape[0]))

@@ -131,7 +131,7 @@ class MixingWeights:
             return jnp.zeros((), params.weights.dtype)
         return priors.log_dirichlet(params.weights, prepared.prior.concentration)
 
-    def flags(self, params: WeightsParams, prepared: WeightsData) -> Array:
+    def flags(self, params: WeightsParams, statistics: Array, prepared: WeightsData) -> Array:
         """BOUNDARY where a weight is at 0."""
         at_zero = jnp.any(params.weights < AT_ZERO)
         return jnp.where(at_zero, jnp.int32(Flag.BOUNDARY), jnp.int32(0))

@@ -237,7 +237,7 @@ class Composed(Model):
         self, params: MixtureParams, statistics: ComposedStatistics, prepared: ComposedData, degeneracy: Degeneracy
     ) -> Array:
         """`Flag` bits of both parts."""
-        latent = self.latent.flags(params.latent, prepared.latent)
+        latent = self.latent.flags(params.latent, statistics.latent, prepared.latent)
         return latent | self.family.flags(params.family, statistics.family, prepared.family, degeneracy)
 
     def relabel(self, params: MixtureParams, permutation: Array) -> MixtureParams:

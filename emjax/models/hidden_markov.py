@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 
 from emjax.base import recursions, units
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
 from emjax.base.status import Problem
+from emjax.latent.gated_chain import GatedChain
 from emjax.latent.markov_chain import MarkovChain
 from emjax.models.composed import Composed, ComposedData, MixtureParams
 
@@ -45,29 +47,45 @@ class HiddenMarkov(Composed):
     """Rows in order; the component of each, its state, depends on that of the row before: a Markov chain.
 
     family : LinearRegression() for Markov-switching regression, Gaussian(), ...; n_components : K >= 1 states.
-    initial_distribution : "free", the first state has probabilities of its own, or "stationary", those of the
-        chain in equilibrium.
+    initial_distribution : "free", the first state has probabilities of its own; "stationary", those of the chain in
+        equilibrium; or "gated", a multinomial logit of z of its sequence's first row.
+    transition_probabilities : "constant", or "gated", multinomial logits of Data.z (`GatedChain`): the transition into
+        row t depends on z of row t. depmixS4 takes z of the row that is left: shift z by one row for its convention.
     Data: `unit` marks the sequences, one without it; `weight` has one entry a sequence. A row whose y is NaN, or whose
         `observed` is False, is missing: time passes, and nothing is seen.
-    prior : {"initial": Dirichlet(...), "transitions": Dirichlet(...), "family": ...}, any of them.
-    fixed : {"initial": (K,), "transitions": (K, K), and the family's blocks by name}, in the user's units.
+    prior : {"initial": Dirichlet(...), "transitions": Dirichlet(...), "family": ...}, any of them; with z "family".
+    fixed : {"initial": (K,), "transitions": (K, K), and the family's blocks by name}, in the user's units; where gated
+        (K, 1 + c) and (K, K, 1 + c), see `GatedMarkovParams`.
 
     The free first probabilities of a single sequence end at 0 and 1: flag BOUNDARY, which is ordinary.
     `fit.predict()` gives a `HiddenMarkovPrediction`; BIC counts observed rows.
     """
 
-    initial_distribution: Literal["free", "stationary"] = "free"
+    initial_distribution: Literal["free", "stationary", "gated"] = "free"
+    transition_probabilities: Literal["constant", "gated"] = "constant"
     sequential: ClassVar[bool] = True
 
     @property
     def latent(self) -> MarkovChain:
         """The chain."""
-        return MarkovChain(self.initial_distribution)
+        if self.transition_probabilities == "constant" and self.initial_distribution != "gated":
+            return MarkovChain(self.initial_distribution)
+        return GatedChain(self.initial_distribution, self.transition_probabilities)  # type: ignore[arg-type]
 
     def check_settings(self, prior: Any, fixed: Any, params: Any) -> None:
         """As for a mixture; nor may a stationary chain have first probabilities of its own."""
         super().check_settings(prior, fixed, params)
         self.latent.check_settings(prior, fixed)
+
+    def culprit(self, data: Data, problem: Problem) -> str:
+        """As for a mixture; a gated first state needs a sequence a coefficient."""
+        known = super().culprit(data, problem)
+        if known or not problem & Problem.TOO_FEW_ROWS or self.initial_distribution != "gated":
+            return known
+        used = units.of_rows(np.asarray(data.weight, bool), data.unit)
+        count = int(np.sum(units.begins(data.unit, len(used)) & used))
+        size = 1 + np.asarray(data.z).shape[1]
+        return f"{len(used)} rows; {count} sequences for {size} coefficients of a first state"
 
     def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[ComposedData, Array]:
         """Both parts' prepared data and `Problem` bits; a sequence with weight must hold an observation."""

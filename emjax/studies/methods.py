@@ -15,9 +15,10 @@ from emjax.base.records import Array
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Status
 from emjax.engine import choice, fitting, keys
+from emjax.engine.parameters import flatten
 from emjax.engine.results import Fits
 from emjax.inference import alignment, bootstrapping, information, wald
-from emjax.inference.bootstrapping import Missing, flatten
+from emjax.inference.bootstrapping import Missing
 from emjax.inference.information import KINDS, Reason
 from emjax.studies import layouts
 from emjax.studies.layouts import Layout

@@ -61,20 +61,29 @@ class HiddenMarkovProblem:
         """(K, n); 0 where nothing was seen."""
         return np.where(self.seen, self.log_prob(params.family), 0.0)
 
-    def log_joint(self, params: Any, log_prob: np.ndarray, rows: range, states: tuple[int, ...]) -> float:
-        """log p(path, observations of its sequence)."""
+    def log_chain(self, params: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Of every row, as if a sequence began there, and as if none did: (n, K) and (n, K, K)."""
         first = stationary(params.latent.transitions) if self.is_stationary else params.latent.initial
-        value = log_zero(first[states[0]])
-        for before, after in zip(states, states[1:]):
-            value += log_zero(params.latent.transitions[before, after])
+        logs = [np.vectorize(log_zero, otypes=[float])(part) for part in (first, params.latent.transitions)]
+        n = len(self.unit)
+        return np.broadcast_to(logs[0], (n, *logs[0].shape)), np.broadcast_to(logs[1], (n, *logs[1].shape))
+
+    @staticmethod
+    def log_joint(
+        chain: tuple[np.ndarray, np.ndarray], log_prob: np.ndarray, rows: range, states: tuple[int, ...]
+    ) -> float:
+        """log p(path, observations of its sequence)."""
+        value = chain[0][rows[0], states[0]]
+        for before, after, i in zip(states, states[1:], rows[1:]):
+            value += chain[1][i, before, after]
         for state, i in zip(states, rows):
             value += log_prob[state, i]
         return value
 
     def _paths(self, params: Any, rows: range) -> list[tuple[tuple[int, ...], float]]:
-        log_prob = self.rows_log_prob(params)
+        log_prob, chain = self.rows_log_prob(params), self.log_chain(params)
         everything = product(range(len(log_prob)), repeat=len(rows))
-        return [(states, self.log_joint(params, log_prob, rows, states)) for states in everything]
+        return [(states, self.log_joint(chain, log_prob, rows, states)) for states in everything]
 
     def e_step(self, params: Any) -> Posterior:
         """Log-likelihood in nats, and the probability of every path."""
@@ -100,10 +109,10 @@ class HiddenMarkovProblem:
 
     def q(self, params: Any, responsibilities: list[Path]) -> float:
         """The expected complete-data log-likelihood, nats."""
-        log_prob = self.rows_log_prob(params)
+        log_prob, chain = self.rows_log_prob(params), self.log_chain(params)
         value = 0.0
         for path in responsibilities:
-            joint = self.log_joint(params, log_prob, path.rows, path.states)
+            joint = self.log_joint(chain, log_prob, path.rows, path.states)
             value += self.weight[self.unit[path.rows[0]]] * path.probability * joint
         return value
 
