@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from emjax.base import coordinates, multinomial_logit, numerics
 from emjax.base.multinomial_logit import LogitData, LogitStatistics
 from emjax.base.records import Array
+from emjax.base.simplices import AT_ZERO
 from emjax.latent import transition_step
-from emjax.latent.mixing_weights import AT_ZERO
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
