@@ -49,6 +49,8 @@ def test_replicates_follow_from_the_key_and_the_name(fits: emjax.Fits, found: em
     other = emjax.bootstrap(fits[0], 2, B, "nonparametric", level=0.9, threads=1)
     assert not np.any(other.log_likelihood == alone.log_likelihood)
     assert len(np.unique(found.log_likelihood[0])) == B
+    renamed = emjax.bootstrap(replace(fits[0], ids="other"), 1, B, "nonparametric", level=0.9, threads=1)
+    assert not np.any(renamed.log_likelihood == alone.log_likelihood)
 
 
 def test_a_dataset_without_a_fit_has_a_reason_and_harms_no_other(found: emjax.Bootstrap) -> None:
@@ -180,6 +182,8 @@ def test_random_restarts_can_only_raise_the_likelihood(fits: emjax.Fits, found: 
     saved = emjax.bootstrap(replace(fits[0], params=away), 1, B, "nonparametric", restarts=2, threads=1)
     assert np.sum(saved.valid) == B > np.sum(lost.valid)
     assert np.all(saved.log_likelihood <= more.log_likelihood + 1e-9)
+    # Random starts have labels in any order; the fit's are ascending.
+    assert np.all(np.diff(saved.params.family.means[:, :, 0], axis=1) > 0)
 
 
 def test_bad_input(fits: emjax.Fits, found: emjax.Bootstrap) -> None:
