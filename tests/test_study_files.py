@@ -244,3 +244,39 @@ def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.M
     ran = command("study", "run", spec, "--directory", tmp_path / "d")
     assert ran.status == 130
     assert "1 files computed" in ran.out and "the same command goes on from here" in ran.err
+
+
+def test_the_status_of_a_study_of_which_more_was_asked_before_and_of_another(tmp_path: Path) -> None:
+    write(tmp_path, FUNCTIONS, "own.py")
+    spec, directory = write(tmp_path, OWN), tmp_path / "d"
+    study_files.read(spec).run(directory, threads=1)
+    fewer = write(tmp_path, OWN.replace("replicates = 20", "replicates = 5"), "fewer.toml")
+    ran = command("study", "status", fewer, "--directory", directory)
+    assert "mean: 20 of 20: 20 CONVERGED" in ran.out and "40 of 40 fits (100.0 %)" in ran.out
+    other = write(tmp_path, OWN.replace("replicates = 20", "replicates = 20\nseed = 9"), "other.toml")
+    for verb in ("status", "report", "plot"):
+        one_sentence(command("study", verb, other, "--directory", directory), "seed was 1 and is 9")
+    for verb in ("run", "status"):
+        one_sentence(command("study", verb, spec, "--directory", spec), "spec.toml")
+
+
+def test_a_function_that_raises_is_one_sentence(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        FUNCTIONS.replace('return {"mean": np.mean(data.y, axis=1)}', 'raise ValueError("two\\nlines")'),
+        "own.py",
+    )
+    ran = command("study", "run", write(tmp_path, OWN), "--directory", tmp_path / "d")
+    one_sentence(
+        ran, "method 'mean' in scenario {'mean': 1.0}, replicates 0 to 19: ValueError: two lines; all finished"
+    )
+
+
+@pytest.mark.slow
+def test_a_study_of_functions_has_figures(tmp_path: Path) -> None:
+    """Functions count no iterations and have no restarts."""
+    write(tmp_path, FUNCTIONS, "own.py")
+    spec, directory = write(tmp_path, OWN), tmp_path / "d"
+    assert command("study", "run", spec, "--directory", directory).status == 0
+    assert command("study", "plot", spec, "--directory", directory).status == 0
+    assert {path.stem for path in (directory / "figures").iterdir()} == {"lollipop_empirical_se", "estimates_mean"}

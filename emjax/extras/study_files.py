@@ -103,7 +103,7 @@ def read(path: Any, replicates: int | None = None) -> Study:
             methods=methods,
             replicates=count,
             seed=study.get("seed", 1),
-            name=str(study.get("name", Path(path).stem)),
+            name=study.get("name", Path(path).stem),
             **settings,
         )
         for own in found.scenarios:  # every fault is told before anything is computed
@@ -143,6 +143,9 @@ def _scenarios(name: str, content: dict[str, Any]) -> list[dict[str, Any]]:
     factors, listed = content.get("scenarios", {}), content.get("scenario", [])
     if not isinstance(factors, dict) or not isinstance(listed, list):
         raise DataError(f"{name}: write factors as a table [scenarios], single scenarios as tables [[scenario]].")
+    empty = next((key for key, levels in factors.items() if levels == []), None)
+    if empty is not None:
+        raise DataError(f"{name}: [scenarios] {empty} = [] has no level; give at least one.")
     found = (grid(**factors) if factors else []) + listed
     return found or [{}]
 
@@ -228,7 +231,10 @@ class MethodOf:
         if not isinstance(given, dict):
             raise DataError(f"{self.where}.race = {given!r}; write true, or {{iterations = 50, keep = 5}}.")
         _known(f"{self.where}.race", given, RACE)
-        return emjax.Race(**given)
+        try:
+            return emjax.Race(**given)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from None
 
 
 def _method(path: Path, name: str, table: Any, generate: Any) -> Any:

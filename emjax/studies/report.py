@@ -102,6 +102,10 @@ def _run(results: Results) -> list[str]:
     replicates = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     lines = [f"{len(scenarios)} scenarios x {len(results.methods)} methods, {replicates} replicates of each."]
     specified, environment = _specified(results), results.description.get("environment", {})
+    asked, fits = specified.get("replicates", 0), sum(len(cell.outcomes.status) for cell in results.cells)
+    total = asked * len(specified.get("scenarios", ())) * len(specified.get("methods", ()))
+    if fits < total:
+        lines.append(f"**unfinished**: {fits:,} of the {total:,} fits that were asked for are there")
     lines += [
         f"{name.replace('_', ' ')}: {specified[name]}"
         for name in ("seed", "common_random_numbers")
@@ -140,7 +144,12 @@ def _labels(results: Results) -> list[str]:
         for cell in results.cells
         if results.align is not None and labelling.n_exchangeable(cell) > 1
     }
-    lines = [f"{method}: components aligned by {how}" for method, how in ways.items()]
+    lines = [
+        f"{method}: components aligned by {how}"
+        if how
+        else f"{method}: components as they were fitted, no truth has as many: their figures mix those of all"
+        for method, how in ways.items()
+    ]
     exchangeable = any(labelling.n_exchangeable(cell) > 1 for cell in results.cells)
     if results.align is None and exchangeable:
         lines.append("components are as they were fitted: figures of a component mix those of all")
