@@ -1,8 +1,6 @@
 """Studies from TOML files and the command line: what they mean, and every bad key in one sentence."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -10,8 +8,6 @@ import numpy as np
 import pytest
 
 import emjax
-import emjax.extras
-import emjax.studies
 from emjax import DataError
 from emjax.extras import study_files
 from emjax.studies import Method
@@ -202,33 +198,18 @@ def test_a_worker_is_a_share_and_an_address_a_scheduler(tmp_path: Path) -> None:
         assert ran.status == 2 and f"'{bad}' is not I/N, such as 0/8" in ran.err and ran.err.count("\n") == 1
 
 
-def _results(cells: Any, description: dict[str, Any]) -> Any:
-    assert description["level"] == 0.95 and description["specification"]["seed"] == 1 and "jaxlib" in str(description)
-    return [(cell.scenario["mean"], cell.method) for cell in cells]
-
-
-def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By stand-ins: what they are given, and where their work goes."""
+def test_report_before_and_after_the_run_and_of_a_part(tmp_path: Path) -> None:
     write(tmp_path, FUNCTIONS, "own.py")
     spec, directory = write(tmp_path, OWN), tmp_path / "d"
-    given: list[Any] = []
-
-    def stand_in(package: Any, name: str, **members: Any) -> None:
-        module = SimpleNamespace(**members)
-        monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", module)
-        monkeypatch.setattr(package, name, module, raising=False)
-
-    stand_in(emjax.studies, "results", Results=_results)
-    stand_in(emjax.studies, "report", markdown=lambda results: f"# {results}")
-    stand_in(emjax.extras, "study_plots", save_all=lambda *arguments: given.append(arguments))
     for verb in ("report", "plot"):
         one_sentence(command("study", verb, spec, "--directory", directory), "holds no study")
     study_files.read(spec).run(directory, threads=1)
-    results = [(1.0, "mean"), (3, "mean")]
     ran = command("study", "report", spec, "--directory", directory)
-    assert (ran.status, ran.out) == (0, f"# {results}\n") and (directory / "report.md").read_text() == f"# {results}"
-    assert command("study", "plot", spec, "--directory", directory).status == 0
-    assert given == [(results, directory / "figures")]
+    assert (ran.status, (directory / "report.md").read_text() + "\n") == (0, ran.out)
+    assert ran.out.startswith("# spec\n") and "- seed: 1\n" in ran.out and "- jaxlib: " in ran.out
+    assert "unfinished" not in ran.out
+    next((directory / "chunks").iterdir()).unlink()
+    assert "**unfinished**: 20 of the 40 fits" in command("study", "report", spec, "--directory", directory).out
 
 
 def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,9 +248,7 @@ def test_a_function_that_raises_is_one_sentence(tmp_path: Path) -> None:
         "own.py",
     )
     ran = command("study", "run", write(tmp_path, OWN), "--directory", tmp_path / "d")
-    one_sentence(
-        ran, "method 'mean' in scenario {'mean': 1.0}, replicates 0 to 19: ValueError: two lines; all finished"
-    )
+    one_sentence(ran, "method 'mean' in scenario {'mean': 1.0}, replicates 0 to 19: ValueError: two lines; mend it")
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def run_until(
     """Run a study in its directory until every figure of a measure has an MCSE of at most `mcse`; see `until`.
 
     study : a `Study`, whose replicates are the first number. Only what is missing is computed each time. chunk :
-    replicates a file, by default those of the directory, 256 in a new one. Returns the last `Results`. Errors: DataError; KeyboardInterrupt where a run was interrupted, its
-    finished chunks on disk.
+    replicates a file, by default those of the directory, 256 in a new one. Returns the last `Results`. Errors:
+    DataError; KeyboardInterrupt where a run was interrupted, its finished chunks on disk.
     """
 
     if chunk is None:

@@ -60,7 +60,7 @@ class Worker:
             last = unit.first + self.chunk - 1
             raise DataError(
                 f"method {unit.method!r} in scenario {scenario}, replicates {unit.first} to {last}: {in_words(error)}; "
-                "all finished chunks are whole: mend it and run again."
+                "mend it and run again; a function that is changed needs a new directory or, of a method, a new name."
             ) from error
 
     def _simulated(self, unit: Unit, scenario: scenarios.Scenario, replicates: np.ndarray) -> Simulated:
