@@ -133,6 +133,12 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("replicates = 8", "", "[study] needs the key 'replicates'"),
         ("replicates = 8", "replicates = 'many'", "replicates='many': give a whole number"),
         ("seed = 4", "sed = 4", "[study] has the key 'sed', which is not known; use name, replicates, seed"),
+        ("[scenarios]", "[description]\naim = 'x'\n[scenarios]", "give a dictionary of texts, of title, aims"),
+        ("noise = [3.0, 5.0]", "noise = []", "[scenarios] noise = [] has no level"),
+        ("restarts = 2", "race = {keep = 'a'}", "methods.EM: Race(keep='a')"),
+        ("restarts = 2", "covariance = 'a'", "methods.EM: Method(covariance='a')"),
+        ("sd = 2", "sd = -2", "generate.x[1]: mean and sd are [5, -2]; give low below high, a positive sd"),
+        ("noise = [3.0, 5.0]", "noise = [3.0]\nstatus = 1", "the factor 'status' has the name of a column"),
         ("[study]", "[stduy]", "the file has the key 'stduy'"),
         ("seed = 4", "seed = = 4", "is not TOML: "),
         ("[scenarios]", "[[scenarios]]", "write factors as a table [scenarios]"),
@@ -208,6 +214,8 @@ def test_report_before_and_after_the_run_and_of_a_part(tmp_path: Path) -> None:
     assert (ran.status, (directory / "report.md").read_text() + "\n") == (0, ran.out)
     assert ran.out.startswith("# spec\n") and "- seed: 1\n" in ran.out and "- jaxlib: " in ran.out
     assert "unfinished" not in ran.out
+    write(tmp_path, OWN + '[description]\naims = "To see."\n')
+    assert "## Aims\n\nTo see.\n" in command("study", "report", spec, "--directory", directory).out
     next((directory / "chunks").iterdir()).unlink()
     assert "**unfinished**: 20 of the 40 fits" in command("study", "report", spec, "--directory", directory).out
 

@@ -218,10 +218,19 @@ def test_results_and_replays_are_those_of_this_study(whole: Path) -> None:
     with pytest.raises(DataError, match=r"holds another study: seed was \d+ and is 1"):
         study(seed=1).results(whole)
     assert len(study(replicates=8, methods={"mean": study_cases.mean}).results(whole).cells) == 4  # all that is there
+    described = study(description={"aims": "Which of the two is nearer."}).results(whole)
+    assert "## Aims\n\nWhich of the two is nearer.\n" in described.report()
     with pytest.raises(DataError, match="no scenario {'mean': 7.0}"):
         study().replay({"mean": 7.0}, 0)
     first, again = (study().replay({"mean": mean}, 3).data.y for mean in (0.0, 0))
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_run_until_keeps_the_chunks_of_its_directory(tmp_path: Path) -> None:
+    run(study(replicates=8), tmp_path)
+    found = emjax.studies.run_until(study(replicates=8), tmp_path, "bias", 0.04, 64)
+    table = found.performance(["bias"])
+    assert np.max(table["mcse"]) <= 0.04 and np.all(table["n_sim"] % CHUNK == 0) and np.all(table["n_sim"] > 8)
 
 
 def test_a_share_of_the_work_is_where_a_process_begins(tmp_path: Path) -> None:
@@ -263,6 +272,7 @@ def test_what_is_no_study() -> None:
         ({"generate": 3}, "give a function"),
         ({"estimands": "mean"}, "a list of names"),
         ({"name": ""}, "a text as its name"),
+        ({"description": {"aim": "none"}}, "of title, aims, data_generating"),
         ({"common_random_numbers": "no"}, "True or False"),
         ({"scenarios": [{"mean": 0.0, "estimate": 1}]}, "'estimate' has the name of a column"),
         ({"methods": {"a": max}}, "a function of scenario or data, keys"),

@@ -15,7 +15,8 @@
 Scenarios are the full factorial of [scenarios], and each [[scenario]]. `generate = "file.py:function"` in [study] takes
 a function of (key, scenario) beside the TOML file, and `function = "file.py:function"` in a method's table one of
 (data, keys). A method has the generating model unless it names its own `model`, `latent`, `components`, `settings`;
-where a number is asked for, the name of a factor will do.
+where a number is asked for, the name of a factor will do. [description] holds texts for the report: title, aims,
+data_generating_mechanisms, estimands, methods, performance_measures.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from emjax.base.status import DataError
 from emjax.extras import study_models
 from emjax.studies import Method, Study, grid
 
-TABLES = ("study", "scenarios", "scenario", "generate", "methods")
+TABLES = ("study", "scenarios", "scenario", "generate", "methods", "description")
 STUDY = ("name", "replicates", "seed", "estimands", "common_random_numbers", "generate")
 GENERATE = ("model", "latent", "components", "settings", "parameters", "n", "x")
 MODEL = ("model", "latent", "components", "settings")
@@ -104,6 +105,7 @@ def read(path: Any, replicates: int | None = None) -> Study:
             replicates=count,
             seed=study.get("seed", 1),
             name=study.get("name", Path(path).stem),
+            description=content.get("description"),
             **settings,
         )
         for own in found.scenarios:  # every fault is told before anything is computed

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from emjax.base.status import DataError
 from emjax.studies.measures import Measure
 from emjax.studies.rates import Rate
+from emjax.studies.running import CPU_CHUNK
 from emjax.studies.store import Store
 
-CHUNK = 256  # replicates a file of a study that is begun by `run_until`
 _Z = 1.959963984540054  # of the 95 % interval of a rate, whose half-width stands in for an MCSE at 0 and 1
 
 
@@ -97,7 +97,7 @@ def run_until(
 
     if chunk is None:
         store = Store(directory)
-        chunk = int(store.manifest()["chunk"]) if store.begun() else CHUNK
+        chunk = int(store.manifest()["chunk"]) if store.begun() else CPU_CHUNK
     size = chunk
 
     def run(replicates: int) -> Any:

@@ -18,7 +18,7 @@ MAIN = ("bias", "relative_bias", "empirical_se", "model_se", "relative_error", "
 INFERENCE = ("coverage", "bias_eliminated_coverage", "power", "interval_width", "interval_rate")
 RESISTANT = ("median_bias", "mad_se", "trimmed_rmse", "mse", "relative_precision")
 FITS = ("convergence", "valid", "suspect", "share_best", "iterations")
-_ADEMP = {
+ADEMP = {
     "aims": "Aims",
     "data_generating_mechanisms": "Data-generating mechanisms",
     "estimands": "Estimands",
@@ -63,7 +63,7 @@ def _ademp(results: Results) -> list[str]:
         "performance_measures": "Those of Morris, White & Crowther (2019), Table 6, and the resistant ones below.",
     }
     found = []
-    for name, heading in _ADEMP.items():
+    for name, heading in ADEMP.items():
         given = results.description.get(name)
         found += [f"## {heading}", known[name] if given is None else _text(given)]
     return found

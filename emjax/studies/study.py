@@ -15,7 +15,7 @@ from emjax.base.records import Data
 from emjax.base.status import DataError
 from emjax.engine import fitting
 from emjax.engine.runner import Advance
-from emjax.studies import layouts, loading, methods, running, scenarios, simulating, specification, store
+from emjax.studies import layouts, loading, methods, report, running, scenarios, simulating, specification, store
 from emjax.studies.methods import Measured, Method
 from emjax.studies.results import RESERVED, Results
 from emjax.studies.scenarios import Scenario
@@ -41,7 +41,9 @@ class Study:
     scenario) to `Simulated(data, truth, labels)`, or `From(model, params, n)`. methods : by name, `Method`, a function
     of the scenario to one, or a function of (data, keys); see `Method`. estimands : names of the parameters that are
     stored ("coefficients", ...); all by default. replicates : of each scenario. seed : of everything random, a whole
-    number of any size. common_random_numbers : the same keys in every scenario. name : for reports.
+    number of any size. common_random_numbers : the same keys in every scenario. name, description : for reports
+    alone; texts by the names "title", "aims", "data_generating_mechanisms", "estimands", "methods" and
+    "performance_measures", of which the report says what it knows where they are missing.
 
     A replicate depends on the seed, its scenario's content and its number alone: not on the other scenarios, methods or
     replicates, nor on chunks, processes or machines' count. All methods get the same data, and equal starts where they
@@ -56,6 +58,7 @@ class Study:
     estimands: Any = None
     common_random_numbers: bool = False
     name: str = "study"
+    description: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scenarios", scenarios.checked(self.scenarios))
@@ -74,6 +77,7 @@ class Study:
         if not callable(self.generate):
             raise DataError(f"generate={self.generate!r}: give a function of (key, scenario), or From(model, params).")
         _check_methods(self.methods)
+        _check_description(self.description)
         if self.estimands is not None:
             named = isinstance(self.estimands, (list, tuple)) and all(isinstance(e, str) for e in self.estimands)
             if not named or not self.estimands:
@@ -217,7 +221,7 @@ class Study:
         """
         cells, described = loading.cells(directory), loading.description(directory)
         store.Store(directory).refuse_changes(described["specification"], self.specified())
-        return Results(tuple(cells), described, **options)
+        return Results(tuple(cells), {**described, **(self.description or {})}, **options)
 
 
 def _first(tree: Any) -> Any:
@@ -236,6 +240,13 @@ def _check_methods(given: Any) -> None:
             continue
         if not callable(method) or _arguments(method) not in (1, 2):
             raise DataError(f"methods[{name!r}] is {method!r}: give a Method, or a function of scenario or data, keys.")
+
+
+def _check_description(given: Any) -> None:
+    known = ("title", *report.ADEMP)
+    named = isinstance(given, dict) and all(name in known and isinstance(text, str) for name, text in given.items())
+    if given is not None and not named:
+        raise DataError(f"description={given!r}: give a dictionary of texts, of {', '.join(known)}.")
 
 
 def _of_scenario(method: Any) -> bool:
