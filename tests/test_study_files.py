@@ -266,4 +266,4 @@ def test_a_study_of_functions_has_figures(tmp_path: Path) -> None:
     spec, directory = write(tmp_path, OWN), tmp_path / "d"
     assert command("study", "run", spec, "--directory", directory).status == 0
     assert command("study", "plot", spec, "--directory", directory).status == 0
-    assert {path.stem for path in (directory / "figures").iterdir()} == {"lollipop_empirical_se", "estimates_mean"}
+    assert {path.stem for path in (directory / "figures").iterdir()} == {"lollipop_empirical_se", "estimates_mean_all"}

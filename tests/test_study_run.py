@@ -10,7 +10,7 @@ import pytest
 
 import emjax
 from emjax import DataError
-from emjax.studies import Method, grid, loading, running, scenarios, specification
+from emjax.studies import Method, grid, loading, running, scenarios, specification, run_until
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
 
@@ -228,7 +228,7 @@ def test_results_and_replays_are_those_of_this_study(whole: Path) -> None:
 
 def test_a_run_until_keeps_the_chunks_of_its_directory(tmp_path: Path) -> None:
     run(study(replicates=8), tmp_path)
-    found = emjax.studies.run_until(study(replicates=8), tmp_path, "bias", 0.04, 64)
+    found = run_until(study(replicates=8), tmp_path, "bias", 0.04, 64)
     table = found.performance(["bias"])
     assert np.max(table["mcse"]) <= 0.04 and np.all(table["n_sim"] % CHUNK == 0) and np.all(table["n_sim"] > 8)
 

@@ -163,6 +163,13 @@ def test_chunks_whose_manifest_is_lost_are_not_taken_for_another_studys(done: Pa
         study(seed=1).run(done, chunk=CHUNK)
 
 
+def test_a_manifest_that_was_edited_is_named(done: Path) -> None:
+    path = done / "manifest.json"
+    path.write_text(path.read_text().replace('"replicates": 8', '"replicates": 4'))
+    with pytest.raises(DataError, match="manifest.json was changed"):
+        loading.cells(done)
+
+
 def test_what_is_no_chunk_is_named(done: Path) -> None:
     (done / "chunks" / "copy.npz").write_bytes(b"")
     with pytest.raises(DataError, match="copy.npz among the chunks is no file of a study"):

@@ -31,6 +31,7 @@ import emjax
 from emjax.base.status import DataError
 from emjax.extras import study_models
 from emjax.studies import Method, Study, grid
+from emjax.studies.running import in_words
 
 TABLES = ("study", "scenarios", "scenario", "generate", "methods", "description")
 STUDY = ("name", "replicates", "seed", "estimands", "common_random_numbers", "generate")
@@ -65,7 +66,7 @@ class UserFunction:
             try:
                 spec.loader.exec_module(loaded)
             except Exception as error:
-                raise DataError(f"{self.path} cannot be run ({type(error).__name__}: {error}).") from error
+                raise DataError(f"{self.path} cannot be run ({in_words(error)}); mend it.") from error
             sys.modules[module] = loaded
         found = getattr(sys.modules[module], self.name, None)
         if not callable(found):

@@ -96,6 +96,8 @@ class Store:
         lacking = [name for name in PARTS if name not in found]
         if lacking:
             raise DataError(f"{path} lacks {lacking[0]!r}: restore it, or use a new directory.")
+        if found["hash"] != specification.name_of(found["specification"]):
+            raise DataError(f"{path} was changed (its hash does not agree): restore it, or use a new directory.")
         return found
 
     def begin(self, specified: dict[str, Any], chunk: int) -> dict[str, Any]:
