@@ -10,7 +10,7 @@ import pytest
 
 import emjax
 from emjax import DataError
-from emjax.studies import Method, grid, loading, running, scenarios, specification, run_until
+from emjax.studies import Method, grid, loading, run_until, running, scenarios, specification
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
 
