@@ -14,7 +14,8 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, Fits
-from emjax.engine import generated, keys, pipeline
+from emjax.engine import after, generated, keys, pipeline
+from emjax.inference import resampling
 from tests.promises import INTERCEPTS, LINES, NOISE, RESTARTS, SEED, SLOPES, D, N, base, same_fits
 
 FIRST = 5
@@ -210,3 +211,14 @@ def test_a_dataset_out_of_range() -> None:
     np.testing.assert_array_equal(window.window(4, 1)[0].y, window[1].y)
     with pytest.raises(IndexError, match="none at 2"):
         window[2]
+
+
+@pytest.mark.slow
+def test_the_bootstrap_of_a_stream_with_its_key_draws_other_numbers() -> None:
+    """A generator that splits its key has fold_in(key, i), which must not be the key of bootstrap replicate i."""
+    (fits,) = stream(4, first=0)
+    block = next(resampling.blocks(after.point(fits), np.array([0]), [0], keys.root_key(SEED), "weighted", 2))
+    with jax.enable_x64(True), jax.threefry_partitionable(True):
+        key = jax.random.split(keys.dataset_key(keys.stream_root(keys.root_key(SEED)), np.uint32(0)))[0]
+        drawn = np.asarray(jax.random.gamma(key, jnp.ones(N)))
+    assert block.data.weight[0].shape == (N,) and not np.any(np.isclose(block.data.weight[0], drawn))

@@ -1,8 +1,6 @@
 """Studies from TOML files and the command line: what they mean, and every bad key in one sentence."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -10,8 +8,6 @@ import numpy as np
 import pytest
 
 import emjax
-import emjax.extras
-import emjax.studies
 from emjax import DataError
 from emjax.extras import study_files
 from emjax.studies import Method
@@ -137,6 +133,12 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("replicates = 8", "", "[study] needs the key 'replicates'"),
         ("replicates = 8", "replicates = 'many'", "replicates='many': give a whole number"),
         ("seed = 4", "sed = 4", "[study] has the key 'sed', which is not known; use name, replicates, seed"),
+        ("[scenarios]", "[description]\naim = 'x'\n[scenarios]", "give a dictionary of texts, of title, aims"),
+        ("noise = [3.0, 5.0]", "noise = []", "[scenarios] noise = [] has no level"),
+        ("restarts = 2", "race = {keep = 'a'}", "methods.EM: Race(keep='a')"),
+        ("restarts = 2", "covariance = 'a'", "methods.EM: Method(covariance='a')"),
+        ("sd = 2", "sd = -2", "generate.x[1]: mean and sd are [5, -2]; give low below high, a positive sd"),
+        ("noise = [3.0, 5.0]", "noise = [3.0]\nstatus = 1", "the factor 'status' has the name of a column"),
         ("[study]", "[stduy]", "the file has the key 'stduy'"),
         ("seed = 4", "seed = = 4", "is not TOML: "),
         ("[scenarios]", "[[scenarios]]", "write factors as a table [scenarios]"),
@@ -202,33 +204,20 @@ def test_a_worker_is_a_share_and_an_address_a_scheduler(tmp_path: Path) -> None:
         assert ran.status == 2 and f"'{bad}' is not I/N, such as 0/8" in ran.err and ran.err.count("\n") == 1
 
 
-def _results(cells: Any, description: dict[str, Any]) -> Any:
-    assert description["level"] == 0.95 and description["specification"]["seed"] == 1 and "jaxlib" in str(description)
-    return [(cell.scenario["mean"], cell.method) for cell in cells]
-
-
-def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By stand-ins: what they are given, and where their work goes."""
+def test_report_before_and_after_the_run_and_of_a_part(tmp_path: Path) -> None:
     write(tmp_path, FUNCTIONS, "own.py")
     spec, directory = write(tmp_path, OWN), tmp_path / "d"
-    given: list[Any] = []
-
-    def stand_in(package: Any, name: str, **members: Any) -> None:
-        module = SimpleNamespace(**members)
-        monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", module)
-        monkeypatch.setattr(package, name, module, raising=False)
-
-    stand_in(emjax.studies, "results", Results=_results)
-    stand_in(emjax.studies, "report", markdown=lambda results: f"# {results}")
-    stand_in(emjax.extras, "study_plots", save_all=lambda *arguments: given.append(arguments))
     for verb in ("report", "plot"):
         one_sentence(command("study", verb, spec, "--directory", directory), "holds no study")
     study_files.read(spec).run(directory, threads=1)
-    results = [(1.0, "mean"), (3, "mean")]
     ran = command("study", "report", spec, "--directory", directory)
-    assert (ran.status, ran.out) == (0, f"# {results}\n") and (directory / "report.md").read_text() == f"# {results}"
-    assert command("study", "plot", spec, "--directory", directory).status == 0
-    assert given == [(results, directory / "figures")]
+    assert (ran.status, (directory / "report.md").read_text() + "\n") == (0, ran.out)
+    assert ran.out.startswith("# spec\n") and "- seed: 1\n" in ran.out and "- jaxlib: " in ran.out
+    assert "unfinished" not in ran.out
+    write(tmp_path, OWN + '[description]\naims = "To see."\n')
+    assert "## Aims\n\nTo see.\n" in command("study", "report", spec, "--directory", directory).out
+    next((directory / "chunks").iterdir()).unlink()
+    assert "**unfinished**: 20 of the 40 fits" in command("study", "report", spec, "--directory", directory).out
 
 
 def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,3 +233,37 @@ def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.M
     ran = command("study", "run", spec, "--directory", tmp_path / "d")
     assert ran.status == 130
     assert "1 files computed" in ran.out and "the same command goes on from here" in ran.err
+
+
+def test_the_status_of_a_study_of_which_more_was_asked_before_and_of_another(tmp_path: Path) -> None:
+    write(tmp_path, FUNCTIONS, "own.py")
+    spec, directory = write(tmp_path, OWN), tmp_path / "d"
+    study_files.read(spec).run(directory, threads=1)
+    fewer = write(tmp_path, OWN.replace("replicates = 20", "replicates = 5"), "fewer.toml")
+    ran = command("study", "status", fewer, "--directory", directory)
+    assert "mean: 20 of 20: 20 CONVERGED" in ran.out and "40 of 40 fits (100.0 %)" in ran.out
+    other = write(tmp_path, OWN.replace("replicates = 20", "replicates = 20\nseed = 9"), "other.toml")
+    for verb in ("status", "report", "plot"):
+        one_sentence(command("study", verb, other, "--directory", directory), "seed was 1 and is 9")
+    for verb in ("run", "status"):
+        one_sentence(command("study", verb, spec, "--directory", spec), "spec.toml")
+
+
+def test_a_function_that_raises_is_one_sentence(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        FUNCTIONS.replace('return {"mean": np.mean(data.y, axis=1)}', 'raise ValueError("two\\nlines")'),
+        "own.py",
+    )
+    ran = command("study", "run", write(tmp_path, OWN), "--directory", tmp_path / "d")
+    one_sentence(ran, "method 'mean' in scenario {'mean': 1.0}, replicates 0 to 19: ValueError: two lines; mend it")
+
+
+@pytest.mark.slow
+def test_a_study_of_functions_has_figures(tmp_path: Path) -> None:
+    """Functions count no iterations and have no restarts."""
+    write(tmp_path, FUNCTIONS, "own.py")
+    spec, directory = write(tmp_path, OWN), tmp_path / "d"
+    assert command("study", "run", spec, "--directory", directory).status == 0
+    assert command("study", "plot", spec, "--directory", directory).status == 0
+    assert {path.stem for path in (directory / "figures").iterdir()} == {"lollipop_empirical_se", "estimates_mean_all"}

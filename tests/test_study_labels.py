@@ -64,6 +64,23 @@ def test_automatic_alignment_without_true_labels_is_by_distance() -> None:
     np.testing.assert_array_equal(without.estimate, Results([cell], align="distance").aligned[0].outcomes.estimate)
 
 
+def test_a_method_with_other_components_than_the_truth_is_left_as_fitted_and_the_report_says_so() -> None:
+    cell = mixture_cell(overlap=False, method="other")
+    other = cell._replace(outcomes=cell.outcomes._replace(truth=np.full((200, 7), np.nan)))
+    made = Results([mixture_cell(), other])
+    np.testing.assert_array_equal(made.aligned[1].outcomes.estimate, other.outcomes.estimate)
+    assert "- other: components as they were fitted" in made.report()
+    assert "- EM: components aligned by overlap" in made.report()
+
+
+def test_methods_without_a_replicate_in_common_have_no_disagreement() -> None:
+    cell = mixture_cell(method="later")
+    later = cell._replace(outcomes=cell.outcomes._replace(replicate=np.arange(200, 400)))
+    assert ("EM", "later") not in zip(
+        *(Results([mixture_cell(), later]).disagreements()[n] for n in ("first", "second"))
+    )
+
+
 def test_order_follows_the_rank_of_the_truth() -> None:
     """True means 0 and 3 given as 3 and 0: the larger estimate belongs to component 0."""
     cell = exchanged(mixture_cell(swapped=False, failures=False), np.ones(200, bool))

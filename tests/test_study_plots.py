@@ -187,6 +187,12 @@ def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     assert stems == {"lollipop_empirical_se", "iterations", "estimates_weights_0"}
 
 
+def test_levels_may_be_lists() -> None:
+    cells = [mixture_cell({"slopes": slopes}, n=40) for slopes in ([1.0, 2.0], [1.0])]
+    axes = study_plots.nested_loop(Results(cells), "bias").axes
+    assert [label.get_text() for label in axes[1].get_yticklabels()] == ["[1.0, 2.0]", "[1.0]"]
+
+
 REFUSED = [
     ("no entry", lambda r: study_plots.zip_plot(r, ("means", 7))),
     ("no measure", lambda r: study_plots.lollipop(r, "accuracy")),

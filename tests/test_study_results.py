@@ -197,8 +197,14 @@ REFUSED = [
     ("cannot order by 'shared'", lambda: Results([mixture_cell()], align="order:shared").aligned),
     (
         "no true parameters",
-        lambda: Results([wrong(truth=np.full((200, 7), np.nan), overlap=np.zeros((200, 0, 0)))]).aligned,
+        lambda: (
+            Results([wrong(truth=np.full((200, 7), np.nan), overlap=np.zeros((200, 0, 0)))], align="distance").aligned
+        ),
     ),
+    ("between 0 and 1", lambda: Results([mixture_cell()]).performance(level=2)),
+    ("null is 'x'", lambda: Results([mixture_cell()]).performance(null="x")),  # type: ignore
+    ("population 'none'", lambda: Results([mixture_cell()]).n_for("bias", 0.1, "none")),
+    ("mcse is -1", lambda: precision.until(Results, "bias", -1, first=1, at_most=5)),
     ("no measure 'accuracy'", lambda: Results([mixture_cell()]).performance(["accuracy"])),
     ("no method 'R'", lambda: Results([mixture_cell()]).performance(reference="R")),
     ("'robust' or 'morris'", lambda: Results([mixture_cell()]).performance(mcse="x")),  # type: ignore

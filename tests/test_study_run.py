@@ -10,7 +10,7 @@ import pytest
 
 import emjax
 from emjax import DataError
-from emjax.studies import Method, grid, loading, running, scenarios, specification
+from emjax.studies import Method, grid, loading, run_until, running, scenarios, specification
 from tests import study_cases
 from tests.study_cases import CHUNK, digests, study
 
@@ -176,6 +176,63 @@ def test_a_fault_names_scenario_and_method(tmp_path: Path) -> None:
         run(study(estimands=["slope"]), tmp_path / "other")
 
 
+def _raise(*_: Any) -> Any:
+    raise KeyError("slope")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"generate": lambda key, scenario: _raise()}, {"methods": {"mean": lambda data, keys: _raise()}}],
+    ids=["generate", "method"],
+)
+def test_what_a_users_function_raises_names_scenario_method_and_replicates(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    words = r"method 'mean' in scenario \{'mean': 0.0\}, replicates 0 to 7: KeyError: 'slope'; mend it and"
+    with pytest.raises(DataError, match=words) as raised:
+        run(study(**changes), tmp_path)
+    assert isinstance(raised.value.__cause__, KeyError)
+    with pytest.raises(DataError, match=r"methods\['a'\] failed in scenario .*KeyError: 'slope'"):
+        run(study(methods={"a": lambda scenario: _raise()}), tmp_path)
+    for made, message in (("text", "no array of numbers"), (np.zeros((CHUNK, 0)), r"shape \(8, 0\)")):
+        with pytest.raises(DataError, match=message):
+            run(study(methods={"a": lambda data, keys: {"mean": made}}), tmp_path / message[:2])  # noqa: B023
+
+
+def test_settings_of_a_run_that_are_refused(tmp_path: Path) -> None:
+    for settings, message in [
+        ({"threads": 0}, "threads=0"),
+        ({"limit": "x"}, "limit='x'"),
+        ({"client": "tcp://"}, "give a dask.distributed.Client"),
+        ({"progress": "bar"}, "a function of an Advance"),
+        ({"retries": -1}, "retries=-1"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            study().run(tmp_path, **settings)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="directory=None"):
+        study().run(None)
+
+
+def test_results_and_replays_are_those_of_this_study(whole: Path) -> None:
+    with pytest.raises(DataError, match=r"holds another study: seed was \d+ and is 1"):
+        study(seed=1).results(whole)
+    assert len(study(replicates=8, methods={"mean": study_cases.mean}).results(whole).cells) == 4  # all that is there
+    described = study(description={"aims": "Which of the two is nearer."}).results(whole)
+    assert "## Aims\n\nWhich of the two is nearer.\n" in described.report()
+    with pytest.raises(DataError, match="no scenario {'mean': 7.0}"):
+        study().replay({"mean": 7.0}, 0)
+    first, again = (study().replay({"mean": mean}, 3).data.y for mean in (0.0, 0))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_run_until_keeps_the_chunks_of_its_directory(tmp_path: Path) -> None:
+    run(study(replicates=8), tmp_path)
+    found = run_until(study(replicates=8), tmp_path, "bias", 0.04, 64)
+    table = found.performance(["bias"])
+    assert np.max(table["mcse"]) <= 0.04 and np.all(table["n_sim"] % CHUNK == 0) and np.all(table["n_sim"] > 8)
+
+
 def test_a_share_of_the_work_is_where_a_process_begins(tmp_path: Path) -> None:
     seen: list[str] = []
 
@@ -214,6 +271,13 @@ def test_what_is_no_study() -> None:
         ({"seed": 1.5}, "whole number"),
         ({"generate": 3}, "give a function"),
         ({"estimands": "mean"}, "a list of names"),
+        ({"name": ""}, "a text as its name"),
+        ({"description": {"aim": "none"}}, "of title, aims, data_generating"),
+        ({"common_random_numbers": "no"}, "True or False"),
+        ({"scenarios": [{"mean": 0.0, "estimate": 1}]}, "'estimate' has the name of a column"),
+        ({"methods": {"a": max}}, "a function of scenario or data, keys"),
+        ({"methods": {"a": lambda data, keys, more: {}}}, "a function of scenario or data, keys"),
+        ({"methods": {"a" * 200: study_cases.mean}}, "a shorter name"),
     ]:
         with pytest.raises(DataError, match=message):
             study(**changes)

@@ -151,9 +151,29 @@ def test_directories_without_a_study(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
         run(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 99}')
-    with pytest.raises(DataError, match="format 99"):
-        loading.cells(tmp_path)
+    for text, message in [('{"format": 99}', "format 99"), ("[]", "format None"), ('{"format": 1}', "lacks 'chunk'")]:
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            loading.cells(tmp_path)
+
+
+def test_chunks_whose_manifest_is_lost_are_not_taken_for_another_studys(done: Path) -> None:
+    (done / "manifest.json").unlink()
+    with pytest.raises(DataError, match="has chunks but no manifest.json: restore it"):
+        study(seed=1).run(done, chunk=CHUNK)
+
+
+def test_a_manifest_that_was_edited_is_named(done: Path) -> None:
+    path = done / "manifest.json"
+    path.write_text(path.read_text().replace('"replicates": 8', '"replicates": 4'))
+    with pytest.raises(DataError, match="manifest.json was changed"):
+        loading.cells(done)
+
+
+def test_what_is_no_chunk_is_named(done: Path) -> None:
+    (done / "chunks" / "copy.npz").write_bytes(b"")
+    with pytest.raises(DataError, match="copy.npz among the chunks is no file of a study"):
+        loading.cells(done)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------

@@ -149,5 +149,8 @@ def test_a_study_is_run_until_precise() -> None:
     found = run_until(Made(50), "here", "bias", 0.03, at_most=5000, chunk=50)
     assert np.max(found.performance(["bias"])["mcse"]) <= 0.03
     assert calls[0] == (50, "here", 50)
+    calls.clear()
+    run_until(Made(50), "here", "bias", 0.03, at_most=5000)
+    assert calls[0] == (256, "here", 256)
     with pytest.raises(KeyboardInterrupt):
         run_until(Made(50, complete=False), "here", "bias", 0.03, at_most=5000)

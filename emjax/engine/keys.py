@@ -49,9 +49,11 @@ def _word(name: Any) -> int:
     return int(_words(str(name).encode())[0])
 
 
-def stream_root(root: np.ndarray) -> np.ndarray:
-    """The root of the keys that datasets are generated from; hashed, it has nothing in common with the restarts'."""
-    return _words(b"data" + root.tobytes())
+def stream_root(root: np.ndarray, purpose: str = "data") -> np.ndarray:
+    """The root of what is drawn for one purpose: "data" (datasets that are generated) or "resampling" (replicates of a
+    dataset). Hashed, it has nothing in common with the restarts' nor with another purpose's: a generator that splits
+    its own key would else draw with the keys of that dataset's replicates, since split(key)[i] is fold_in(key, i)."""
+    return _words(purpose.encode() + root.tobytes())
 
 
 def dataset_key(root: Array, number: Array) -> Array:

@@ -82,30 +82,31 @@ def _status(arguments: argparse.Namespace) -> int:
     from emjax.studies import loading, store
 
     study, directory = _read(arguments)
-    store.Store(directory).manifest()  # one sentence where there is no study
+    there = store.Store(directory)
+    there.refuse_changes(there.manifest()["specification"], study.specified())
     try:
         cells = {(str(cell.scenario), cell.method): cell for cell in loading.cells(directory)}
     except DataError as error:
         if "no finished chunk" not in str(error):
             raise
         cells = {}
-    done = 0
+    done = total = 0
     for scenario in study.scenarios:
         for method in study.methods:
             cell = cells.get((str(scenario), method))
             status = [] if cell is None else [Status(int(code)).name for code in cell.outcomes.status]
             counts = ", ".join(f"{status.count(name):,} {name}" for name in sorted(set(status)))
             levels = ", ".join(f"{name}={level}" for name, level in scenario.items())
-            print(f"{levels}  {method}: {len(status):,} of {study.replicates:,}{': ' if counts else ''}{counts}")
-            done += len(status)
-    total = study.replicates * len(study.scenarios) * len(study.methods)
+            asked = max(study.replicates, len(status))  # an earlier run may have asked for more
+            print(f"{levels}  {method}: {len(status):,} of {asked:,}{': ' if counts else ''}{counts}")
+            done, total = done + len(status), total + asked
     print(f"{directory}: {done:,} of {total:,} fits ({100 * done / total:.1f} %)")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from emjax.extras.files import write_text
-    from emjax.studies import report  # type: ignore[attr-defined]
+    from emjax.studies import report
 
     study, directory = _read(arguments)
     text = report.markdown(study.results(directory))
@@ -116,7 +117,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from emjax.extras import study_plots  # type: ignore[attr-defined]
+    from emjax.extras import study_plots
     from emjax.extras.optional import require
 
     require("matplotlib", "plots")

@@ -15,7 +15,8 @@
 Scenarios are the full factorial of [scenarios], and each [[scenario]]. `generate = "file.py:function"` in [study] takes
 a function of (key, scenario) beside the TOML file, and `function = "file.py:function"` in a method's table one of
 (data, keys). A method has the generating model unless it names its own `model`, `latent`, `components`, `settings`;
-where a number is asked for, the name of a factor will do.
+where a number is asked for, the name of a factor will do. [description] holds texts for the report: title, aims,
+data_generating_mechanisms, estimands, methods, performance_measures.
 """
 
 import hashlib
@@ -30,8 +31,9 @@ import emjax
 from emjax.base.status import DataError
 from emjax.extras import study_models
 from emjax.studies import Method, Study, grid
+from emjax.studies.running import in_words
 
-TABLES = ("study", "scenarios", "scenario", "generate", "methods")
+TABLES = ("study", "scenarios", "scenario", "generate", "methods", "description")
 STUDY = ("name", "replicates", "seed", "estimands", "common_random_numbers", "generate")
 GENERATE = ("model", "latent", "components", "settings", "parameters", "n", "x")
 MODEL = ("model", "latent", "components", "settings")
@@ -64,7 +66,7 @@ class UserFunction:
             try:
                 spec.loader.exec_module(loaded)
             except Exception as error:
-                raise DataError(f"{self.path} cannot be run ({type(error).__name__}: {error}).") from error
+                raise DataError(f"{self.path} cannot be run ({in_words(error)}); mend it.") from error
             sys.modules[module] = loaded
         found = getattr(sys.modules[module], self.name, None)
         if not callable(found):
@@ -103,7 +105,8 @@ def read(path: Any, replicates: int | None = None) -> Study:
             methods=methods,
             replicates=count,
             seed=study.get("seed", 1),
-            name=str(study.get("name", Path(path).stem)),
+            name=study.get("name", Path(path).stem),
+            description=content.get("description"),
             **settings,
         )
         for own in found.scenarios:  # every fault is told before anything is computed
@@ -143,6 +146,9 @@ def _scenarios(name: str, content: dict[str, Any]) -> list[dict[str, Any]]:
     factors, listed = content.get("scenarios", {}), content.get("scenario", [])
     if not isinstance(factors, dict) or not isinstance(listed, list):
         raise DataError(f"{name}: write factors as a table [scenarios], single scenarios as tables [[scenario]].")
+    empty = next((key for key, levels in factors.items() if levels == []), None)
+    if empty is not None:
+        raise DataError(f"{name}: [scenarios] {empty} = [] has no level; give at least one.")
     found = (grid(**factors) if factors else []) + listed
     return found or [{}]
 
@@ -228,7 +234,10 @@ class MethodOf:
         if not isinstance(given, dict):
             raise DataError(f"{self.where}.race = {given!r}; write true, or {{iterations = 50, keep = 5}}.")
         _known(f"{self.where}.race", given, RACE)
-        return emjax.Race(**given)
+        try:
+            return emjax.Race(**given)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from None
 
 
 def _method(path: Path, name: str, table: Any, generate: Any) -> Any:

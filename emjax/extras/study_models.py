@@ -155,5 +155,7 @@ def _covariates(where: str, given: Any, scenario: dict[str, Any]) -> Covariates:
         values = [resolve(f"{here}.{name}", column[name], scenario) for name in names]
         if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
             raise DataError(f"{here}: {names[0]} and {names[1]} are {values}; give numbers or factors.")
+        if (kind == "normal" and values[1] <= 0) or (kind == "uniform" and values[0] >= values[1]):
+            raise DataError(f"{here}: {names[0]} and {names[1]} are {values}; give low below high, a positive sd.")
         columns.append((kind, float(values[0]), float(values[1])))
     return Covariates(tuple(columns))

@@ -159,7 +159,7 @@ def nested_loop(results: Results, measure: str = "bias", entry: Any = None, popu
 def _sorted(results: Results) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
     """The factors that vary with their levels in the order given, and the scenarios sorted by them."""
     scenarios = parts.scenarios(results)
-    every = {name: list(dict.fromkeys(own.get(name) for own in scenarios)) for name in results.factors}
+    every = {name: list({repr(own.get(name)): own.get(name) for own in scenarios}.values()) for name in results.factors}
     factors = {name: levels for name, levels in every.items() if len(levels) > 1}
     return factors, sorted(scenarios, key=lambda own: [levels.index(own.get(n)) for n, levels in factors.items()])
 
@@ -246,13 +246,14 @@ def save_all(results: Results, directory: Any, most_entries: int = _MOST_ENTRIES
     """
     folder, written = Path(directory), []
     measured = set(results.performance(["bias", "coverage", "relative_error", "empirical_se", "rmse"])["measure"])
-    fits = results.performance(["share_best", "iterations"])["measure"]
+    own = [cell.outcomes for cell in results.cells]
+    counted = {"share_best": np.isfinite, "iterations": np.sign}  # a function of the user's counts none: 0
     varying, scenarios = _sorted(results)
     for name in ("bias", "empirical_se", "relative_error", "coverage"):
         if name in measured:
             written += parts.save(lollipop(results, name), folder / f"lollipop_{name}")
     for name, draw in (("share_best", restart_landscape), ("iterations", iterations)):
-        if name in fits:
+        if any(np.any(counted[name](getattr(outcomes, name)) > 0) for outcomes in own):
             written += parts.save(draw(results), folder / draw.__name__)
     for entry in parts.entries(results)[:most_entries]:
         made = {"estimates": estimates(results, entry)}

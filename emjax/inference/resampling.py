@@ -139,7 +139,7 @@ def _drawn(
     if kind == "nonparametric":
         size = datasets.bucket(max(int(np.round(np.sum(np.asarray(d.weight, np.float64)))) for d in singles))
     count = len(group)
-    stream = np.broadcast_to(keys.stream_root(root), (count, 2))
+    stream = np.broadcast_to(keys.stream_root(root, "resampling"), (count, 2))
     extra = stream, words, np.broadcast_to(numbers.astype(np.uint32), (count, len(numbers)))
     found: list[Any] = [None] * count
     for rows, values, _ in after.over(here, Draw(kind, size), extra):

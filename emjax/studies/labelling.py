@@ -62,16 +62,22 @@ def permutations(cell: Cell, align: str | None) -> NDArray[np.intp]:
 
 
 def chosen(cell: Cell, align: str) -> str | None:
-    """What "auto" means for this cell: overlap with true labels where known, else distance to true parameters."""
+    """What "auto" means for this cell: overlap with true labels where known, else distance to true parameters; None, as
+    fitted, where there are none, as of a method with another number of components than the truth."""
     if align != "auto" or n_exchangeable(cell) < 2:
         return align if n_exchangeable(cell) > 1 else None
-    return OVERLAP if has_overlap(cell) else DISTANCE
+    return OVERLAP if has_overlap(cell) else DISTANCE if has_true_components(cell) else None
 
 
 def has_overlap(cell: Cell) -> bool:
     """Whether the true labels were known."""
     overlap = cell.outcomes.overlap
     return overlap.shape[1] >= n_exchangeable(cell) and bool(np.any(np.isfinite(overlap)))
+
+
+def has_true_components(cell: Cell) -> bool:
+    """Whether a true parameter of the exchangeable components is known."""
+    return bool(np.any(np.isfinite(coordinates(cell)[1])))
 
 
 def relabelled(cell: Cell, order: NDArray[np.intp]) -> Cell:

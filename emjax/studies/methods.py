@@ -81,6 +81,8 @@ class Method:
             raise DataError(f"Method(intervals={self.intervals!r}): use one of {', '.join(known)}, or None.")
         bootstrapping.check_level(self.level)
         fitting.check_whole("bootstraps", self.bootstraps, 2)
+        if not isinstance(self.covariance, bool):
+            raise DataError(f"Method(covariance={self.covariance!r}): use True or False.")
         if self.covariance and self.intervals not in KINDS:
             raise DataError("Method(covariance=True) needs intervals of one of these kinds: " + ", ".join(KINDS) + ".")
 
@@ -235,9 +237,12 @@ def _returned(found: Any, count: int) -> tuple[dict[str, np.ndarray], dict[str, 
         pair = value if isinstance(value, tuple) else (value, None)
         if len(pair) != 2:
             raise DataError(f"a method's function returned {len(pair)} arrays for {name!r}: give (estimates, errors).")
-        values = np.asarray(pair[0], np.float64)
-        given = np.full(values.shape, np.nan) if pair[1] is None else np.asarray(pair[1], np.float64)
-        if values.shape[:1] != (count,) or given.shape != values.shape:
+        try:
+            values = np.asarray(pair[0], np.float64)
+            given = np.full(values.shape, np.nan) if pair[1] is None else np.asarray(pair[1], np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"a method's function returned {name!r}, which is no array of numbers: {error}") from None
+        if values.shape[:1] != (count,) or given.shape != values.shape or not values.size:
             raise DataError(
                 f"a method's function returned {name!r} of shape {values.shape} with standard errors of shape "
                 f"{given.shape}: both need one row for each of the {count} replicates."

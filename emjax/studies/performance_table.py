@@ -125,7 +125,11 @@ def performance(
     """
     cells, options = tuple(cells), Options(mcse, level, null)
     measures.robust(mcse)
-    wanted = tuple(TITLES) if names is None else tuple(names)
+    if isinstance(level, (bool, str)) or not 0 < level < 1:
+        raise DataError(f"level is {level!r}; give the level of the Monte Carlo intervals, between 0 and 1")
+    if isinstance(null, str) or not np.isfinite(null):
+        raise DataError(f"null is {null!r}; give the number that power is about")
+    wanted = tuple(TITLES) if names is None else (names,) if isinstance(names, str) else tuple(names)
     for name in wanted:
         if name not in TITLES:
             raise DataError(f"there is no measure {name!r}; give some of {', '.join(TITLES)}")

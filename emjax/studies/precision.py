@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from emjax.base.status import DataError
 from emjax.studies.measures import Measure
 from emjax.studies.rates import Rate
+from emjax.studies.running import CPU_CHUNK
+from emjax.studies.store import Store
 
 _Z = 1.959963984540054  # of the 95 % interval of a rate, whose half-width stands in for an MCSE at 0 and 1
 
@@ -24,8 +26,7 @@ def n_for(pilot: Measure | Rate | dict[str, Any], mcse: float) -> NDArray[np.int
 
     Errors: DataError for an `mcse` that is not positive, or a pilot too small to have an MCSE.
     """
-    if not (np.isfinite(mcse) and mcse > 0):
-        raise DataError(f"mcse is {mcse}; give the Monte Carlo SE that is wanted, larger than 0")
+    _check(mcse)
     found = pilot if isinstance(pilot, dict) else pilot._asdict()
     n, error = np.asarray(found["n_sim"] if "n_sim" in found else found["n"], np.float64), _error(found)
     if not np.all(np.isfinite(error)):
@@ -64,6 +65,7 @@ def until(
     Returns the last results. Errors: DataError for a measure that no entry has, `first` or `chunk` below 1, or
     `at_most` below `first`.
     """
+    _check(mcse)
     if min(first, chunk) < 1 or at_most < first:
         raise DataError(
             f"first is {first}, chunk {chunk} and at_most {at_most}; give 1 <= first <= at_most, chunk >= 1"
@@ -72,9 +74,7 @@ def until(
     while True:
         results = run(count)
         table = results.performance([measure], **options)
-        kept = {name: values[_of(table, population)] for name, values in table.items()}
-        if not len(kept["mcse"]):
-            raise DataError(f"no entry has the measure {measure!r} of the population {population!r}; choose another")
+        kept = of_population(table, measure, population)
         error = _error(kept)
         if count >= at_most or np.all(error <= mcse):
             return results
@@ -86,31 +86,44 @@ def until(
 
 
 def run_until(
-    study: Any, directory: Any, measure: str, mcse: float, at_most: int, *, chunk: int = 256, **options: Any
+    study: Any, directory: Any, measure: str, mcse: float, at_most: int, *, chunk: int | None = None, **options: Any
 ) -> Any:
     """Run a study in its directory until every figure of a measure has an MCSE of at most `mcse`; see `until`.
 
     study : a `Study`, whose replicates are the first number. Only what is missing is computed each time. chunk :
-    replicates a file. Returns the last `Results`. Errors: DataError; KeyboardInterrupt where a run was interrupted, its
-    finished chunks on disk.
+    replicates a file, by default those of the directory, 256 in a new one. Returns the last `Results`. Errors:
+    DataError; KeyboardInterrupt where a run was interrupted, its finished chunks on disk.
     """
+
+    if chunk is None:
+        store = Store(directory)
+        chunk = int(store.manifest()["chunk"]) if store.begun() else CPU_CHUNK
+    size = chunk
 
     def run(replicates: int) -> Any:
         asked = replace(study, replicates=replicates)
-        if not asked.run(directory, chunk=chunk).complete:
+        if not asked.run(directory, chunk=size).complete:
             raise KeyboardInterrupt  # a part of the replicates would look like all of them
         return asked.results(directory)
 
-    return until(run, measure, mcse, first=study.replicates, at_most=at_most, chunk=chunk, **options)
+    return until(run, measure, mcse, first=study.replicates, at_most=at_most, chunk=size, **options)
 
 
 def _whole(count: int, chunk: int) -> int:
     return -(-count // chunk) * chunk
 
 
-def _of(table: dict[str, Any], population: str) -> NDArray[np.bool_]:
-    """Rows of a population; measures of the fits themselves have only one, of all."""
-    return (table["population"] == population) | (table["parameter"] == "")
+def of_population(table: dict[str, Any], measure: str, population: str) -> dict[str, Any]:
+    """Rows of a population; measures of the fits themselves have only one, of all. Errors: DataError for none."""
+    rows = (table["population"] == population) | (table["parameter"] == "")
+    if not np.any(rows):
+        raise DataError(f"no entry has the measure {measure!r} of the population {population!r}; choose another")
+    return {name: values[rows] for name, values in table.items()}
+
+
+def _check(mcse: Any) -> None:
+    if isinstance(mcse, (bool, str)) or mcse is None or not (np.isfinite(mcse) and mcse > 0):
+        raise DataError(f"mcse is {mcse!r}; give the Monte Carlo SE that is wanted, larger than 0")
 
 
 def _error(found: dict[str, Any]) -> NDArray[np.float64]:

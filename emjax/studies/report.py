@@ -18,7 +18,7 @@ MAIN = ("bias", "relative_bias", "empirical_se", "model_se", "relative_error", "
 INFERENCE = ("coverage", "bias_eliminated_coverage", "power", "interval_width", "interval_rate")
 RESISTANT = ("median_bias", "mad_se", "trimmed_rmse", "mse", "relative_precision")
 FITS = ("convergence", "valid", "suspect", "share_best", "iterations")
-_ADEMP = {
+ADEMP = {
     "aims": "Aims",
     "data_generating_mechanisms": "Data-generating mechanisms",
     "estimands": "Estimands",
@@ -63,7 +63,7 @@ def _ademp(results: Results) -> list[str]:
         "performance_measures": "Those of Morris, White & Crowther (2019), Table 6, and the resistant ones below.",
     }
     found = []
-    for name, heading in _ADEMP.items():
+    for name, heading in ADEMP.items():
         given = results.description.get(name)
         found += [f"## {heading}", known[name] if given is None else _text(given)]
     return found
@@ -102,6 +102,10 @@ def _run(results: Results) -> list[str]:
     replicates = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     lines = [f"{len(scenarios)} scenarios x {len(results.methods)} methods, {replicates} replicates of each."]
     specified, environment = _specified(results), results.description.get("environment", {})
+    asked, fits = specified.get("replicates", 0), sum(len(cell.outcomes.status) for cell in results.cells)
+    total = asked * len(specified.get("scenarios", ())) * len(specified.get("methods", ()))
+    if fits < total:
+        lines.append(f"**unfinished**: {fits:,} of the {total:,} fits that were asked for are there")
     lines += [
         f"{name.replace('_', ' ')}: {specified[name]}"
         for name in ("seed", "common_random_numbers")
@@ -140,7 +144,12 @@ def _labels(results: Results) -> list[str]:
         for cell in results.cells
         if results.align is not None and labelling.n_exchangeable(cell) > 1
     }
-    lines = [f"{method}: components aligned by {how}" for method, how in ways.items()]
+    lines = [
+        f"{method}: components aligned by {how}"
+        if how
+        else f"{method}: components as they were fitted, no truth has as many: their figures mix those of all"
+        for method, how in ways.items()
+    ]
     exchangeable = any(labelling.n_exchangeable(cell) > 1 for cell in results.cells)
     if results.align is None and exchangeable:
         lines.append("components are as they were fitted: figures of a component mix those of all")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emjax.base.status import DataError, Status
 from emjax.inference.likelihood_ratio import wilson
 from emjax.studies import estimands as chosen_estimands
-from emjax.studies import labelling, loadings, performance_table, precision
+from emjax.studies import labelling, loadings, performance_table, precision, report
 from emjax.studies.estimands import Estimands
 from emjax.studies.measures import McseForm
 from emjax.studies.performance_table import Table
@@ -42,8 +42,9 @@ class Results:
     words, "aims", "data_generating_mechanisms", "estimands", "methods" and "performance_measures"; each may be missing.
 
     align : how components are labelled, as a step after the fits: "auto", by overlap with the true labels where they
-    are known, else by the distance to the true parameters in units of their standard errors; "overlap"; "distance";
-    "order:NAME", increasing in a parameter; None, as fitted. Aligning by the truth is an oracle, which flatters.
+    are known, else by the distance to the true parameters in units of their standard errors, as fitted where there is
+    neither; "overlap"; "distance"; "order:NAME", increasing in a parameter; None, as fitted. Aligning by the truth
+    is an oracle, which flatters.
     loadings : of factors, "signs", "procrustes" or None; see `emjax.studies.loadings`. estimands : names of parameters,
     or a function of them; see `emjax.studies.estimands.chosen`.
 
@@ -59,6 +60,8 @@ class Results:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
+        if isinstance(self.estimands, str):
+            object.__setattr__(self, "estimands", (self.estimands,))
         object.__setattr__(self, "description", dict(self.description or {}))
         _check(self.cells)
         known = self.align is None or self.align in ALIGNMENTS
@@ -127,7 +130,7 @@ class Results:
         """Replicates that each figure of a measure needs for an MCSE, from these as the pilot: `performance`'s rows of
         it with the column needed. Errors: DataError as `precision.n_for`."""
         table = self.performance([measure], **options)
-        kept = {name: values[table["population"] == population] for name, values in table.items()}
+        kept = precision.of_population(table, measure, population)
         return {**kept, "needed": precision.n_for(kept, mcse)}
 
     def status_counts(self) -> Table:
@@ -155,8 +158,9 @@ class Results:
         for one, other in combinations(self._labelled, 2):
             same = performance_table.scenario_key(one) == performance_table.scenario_key(other)
             if same and min(labelling.n_exchangeable(one), labelling.n_exchangeable(other)) > 1:
-                counts = labelling.between_methods(one, other)
-                rows.append(_disagreement(one, one.method, other.method, *counts))
+                differ, total = labelling.between_methods(one, other)
+                if total:  # none of methods with other numbers of components
+                    rows.append(_disagreement(one, one.method, other.method, differ, total))
         return performance_table.as_table(
             rows, (*self.factors, "first", "second", "differ", "n_sim", "estimate", "lower", "upper")
         )
@@ -169,7 +173,7 @@ class Results:
         for how in dict.fromkeys((labelling.OVERLAP, labelling.DISTANCE, self.align or "auto")):
             possible = labelling.has_overlap(cell) if how == labelling.OVERLAP else how != "auto"
             if how == labelling.DISTANCE:
-                possible = bool(np.any(np.isfinite(labelling.coordinates(cell)[1])))
+                possible = labelling.has_true_components(cell)
             if possible:
                 orders[how] = labelling.permutations(cell, how)[used]
         for pair in combinations(orders, 2):
@@ -202,7 +206,7 @@ class Results:
 
     def report(self, **options: Any) -> str:
         """The study in Markdown; options as in `performance`. See `emjax.studies.report`."""
-        return import_module("emjax.studies.report").markdown(self, **options)
+        return report.markdown(self, **options)
 
 
 def _disagreement(cell: Cell, first: str, second: str, differ: int, total: int) -> dict[str, Any]:

@@ -56,6 +56,12 @@ class Worker:
             return self.study.measure(unit.method, scenario, simulated, replicates, self.threads)
         except DataError as error:
             raise DataError(f"method {unit.method!r} in scenario {scenario}: {error}") from error
+        except Exception as error:  # of a user's function, in most cases
+            last = unit.first + self.chunk - 1
+            raise DataError(
+                f"method {unit.method!r} in scenario {scenario}, replicates {unit.first} to {last}: {in_words(error)}; "
+                "mend it and run again; a function that is changed needs a new directory or, of a method, a new name."
+            ) from error
 
     def _simulated(self, unit: Unit, scenario: scenarios.Scenario, replicates: np.ndarray) -> Simulated:
         name = unit.scenario, unit.first
@@ -79,6 +85,7 @@ def run(
 ) -> Ran:
     """See `Study.run`."""
     place, count = _share(worker)
+    _check(progress, threads, client, retries, limit)
     store = Store(directory)
     store.make()
     with Claims(store.directory / CLAIMS, limit, min(BEAT, limit / 4)) as claims:
@@ -213,16 +220,32 @@ def _received(future: Any) -> Sent:
     except DataError:
         raise
     except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(
-            f"The cluster gave up on a chunk ({why}): finished ones are whole; mend it and run again."
+            f"The cluster gave up on a chunk ({in_words(error)}): finished ones are whole; mend it and run again."
         ) from error
+
+
+def in_words(error: Exception) -> str:
+    """On one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _tell(progress: Progress, tally: Tally, status: np.ndarray, efficiency: float) -> None:
     advance = tally.add(status, efficiency * len(status), len(status))
     if progress is not None:
         progress(advance)
+
+
+def _check(progress: Any, threads: Any, client: Any, retries: Any, limit: Any) -> None:
+    if threads is not None:
+        fitting.check_whole("threads", threads, 1)
+    fitting.check_whole("retries", retries, 0)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+        raise DataError(f"limit={limit!r}: give a number of seconds, larger than 0.")
+    if progress is not None and not callable(progress):
+        raise DataError(f"progress={progress!r}: give a function of an Advance, or None.")
+    if client is not None and not hasattr(client, "submit"):
+        raise DataError(f"client={client!r}: give a dask.distributed.Client, or None.")
 
 
 def _share(worker: Any) -> tuple[int, int]:

@@ -19,6 +19,8 @@ from emjax.studies.records import Outcomes
 
 FORMAT = 1
 MANIFEST, CHUNKS = "manifest.json", "chunks"
+PARTS = ("chunk", "specification", "environment", "hash")  # of a manifest
+LONGEST = 200  # letters of a file's name; most systems take 255 with the ending of a temporary one
 FORGOTTEN = 3600.0  # seconds after which a temporary file is nobody's
 # What an extension may add to, and what it may change.
 _GROWING, _FREE = ("scenarios", "methods"), ("name", "replicates")
@@ -40,14 +42,19 @@ class Unit(NamedTuple):
     @staticmethod
     def of_file(name: str) -> Unit:
         """The inverse of `file`."""
-        scenario, method, first, _ = name.split(".")
-        return Unit(scenario, unquote(method), int(first))
+        try:
+            scenario, method, first, _ = name.split(".")
+            return Unit(scenario, unquote(method), int(first))
+        except ValueError:
+            raise DataError(f"{name} among the chunks is no file of a study: move it away.") from None
 
 
 class Store:
     """One directory; safe for several processes at a time, since files are renamed into place whole."""
 
     def __init__(self, directory: Any) -> None:
+        if not isinstance(directory, (str, os.PathLike)):
+            raise DataError(f"directory={directory!r}: give the name of a folder.")
         self.directory = Path(directory)
         self.chunks = self.directory / CHUNKS
 
@@ -83,8 +90,14 @@ class Store:
             raise DataError(f"{self.directory} holds no study ({MANIFEST} is missing): run one there first.") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error}): restore it, or use a new directory.") from None
-        if found.get("format") != FORMAT:
-            raise DataError(f"{path} has format {found.get('format')}; this version of emjax reads format {FORMAT}.")
+        read = found.get("format") if isinstance(found, dict) else None
+        if read != FORMAT:
+            raise DataError(f"{path} has format {read}; this version of emjax reads format {FORMAT}.")
+        lacking = [name for name in PARTS if name not in found]
+        if lacking:
+            raise DataError(f"{path} lacks {lacking[0]!r}: restore it, or use a new directory.")
+        if found["hash"] != specification.name_of(found["specification"]):
+            raise DataError(f"{path} was changed (its hash does not agree): restore it, or use a new directory.")
         return found
 
     def begin(self, specified: dict[str, Any], chunk: int) -> dict[str, Any]:
@@ -96,10 +109,12 @@ class Store:
         path = self.directory / MANIFEST
         here = environment.describe()
         if not self.begun():
+            if any(self.chunks.glob("*.npz")):  # of whatever study: they would be taken for this one's
+                raise DataError(f"{self.directory} has chunks but no {MANIFEST}: restore it, or use a new directory.")
             found = {"format": FORMAT, "chunk": chunk, "specification": specified, "environment": here}
         else:
             found = self.manifest()
-            self._refuse_changes(found["specification"], specified)
+            self.refuse_changes(found["specification"], specified)
             self.refuse_foreign(found, here)
             merged = {name: {**found["specification"][name], **specified[name]} for name in _GROWING}
             replicates = max(found["specification"]["replicates"], specified["replicates"])
@@ -110,7 +125,7 @@ class Store:
             self.write(path, text.encode())
         return found
 
-    def _refuse_changes(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def refuse_changes(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         """More replicates, scenarios or methods are an extension; anything else is another study."""
         before, after = (
             {name: value for name, value in spec.items() if name not in (*_GROWING, *_FREE)} for spec in (old, new)
@@ -195,6 +210,8 @@ def sentence(path: Path, error: OSError) -> str:
         remedy = "the disk or quota is full; all finished chunks are whole: make room and run again"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         remedy = "it is read-only; choose a directory that can be written"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        remedy = "a file has this name; choose another directory"
     else:
         remedy = "all finished chunks are whole: mend it and run again"
     return f"{path} cannot be written ({error.strerror or type(error).__name__}): {remedy}."

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +15,9 @@ from emjax.base.records import Data
 from emjax.base.status import DataError
 from emjax.engine import fitting
 from emjax.engine.runner import Advance
-from emjax.studies import layouts, loading, methods, running, scenarios, simulating, specification
+from emjax.studies import layouts, loading, methods, report, running, scenarios, simulating, specification, store
 from emjax.studies.methods import Measured, Method
+from emjax.studies.results import RESERVED, Results
 from emjax.studies.scenarios import Scenario
 from emjax.studies.simulating import From, Simulated
 from emjax.studies.store import Unit
@@ -41,7 +41,9 @@ class Study:
     scenario) to `Simulated(data, truth, labels)`, or `From(model, params, n)`. methods : by name, `Method`, a function
     of the scenario to one, or a function of (data, keys); see `Method`. estimands : names of the parameters that are
     stored ("coefficients", ...); all by default. replicates : of each scenario. seed : of everything random, a whole
-    number of any size. common_random_numbers : the same keys in every scenario. name : for reports.
+    number of any size. common_random_numbers : the same keys in every scenario. name, description : for reports
+    alone; texts by the names "title", "aims", "data_generating_mechanisms", "estimands", "methods" and
+    "performance_measures", of which the report says what it knows where they are missing.
 
     A replicate depends on the seed, its scenario's content and its number alone: not on the other scenarios, methods or
     replicates, nor on chunks, processes or machines' count. All methods get the same data, and equal starts where they
@@ -56,9 +58,17 @@ class Study:
     estimands: Any = None
     common_random_numbers: bool = False
     name: str = "study"
+    description: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scenarios", scenarios.checked(self.scenarios))
+        taken = sorted({name for scenario in self.scenarios for name in scenario} & RESERVED)
+        if taken:
+            raise DataError(f"the factor {taken[0]!r} has the name of a column of the results; call it something else.")
+        if not isinstance(self.name, str) or not re.search(r"\S", self.name):
+            raise DataError(f"name={self.name!r}: give the study a text as its name.")
+        if not isinstance(self.common_random_numbers, bool):
+            raise DataError(f"common_random_numbers={self.common_random_numbers!r}: give True or False.")
         fitting.check_whole("replicates", self.replicates, 1)
         if self.replicates > 2**32:
             raise DataError(f"replicates={self.replicates}: a scenario has 2^32 at most.")
@@ -66,13 +76,8 @@ class Study:
             raise DataError(f"seed={self.seed!r}: give a whole number.")
         if not callable(self.generate):
             raise DataError(f"generate={self.generate!r}: give a function of (key, scenario), or From(model, params).")
-        if not isinstance(self.methods, dict) or not self.methods:
-            raise DataError('methods: give a dictionary by name, such as {"EM": Method(model)}.')
-        for name, method in self.methods.items():
-            if not isinstance(name, str) or not re.search(r"\S", name):
-                raise DataError(f"a method is called {name!r}: give it a text as its name.")
-            if not callable(method) and not isinstance(method, Method):
-                raise DataError(f"methods[{name!r}] is {method!r}: give a Method, or a function.")
+        _check_methods(self.methods)
+        _check_description(self.description)
         if self.estimands is not None:
             named = isinstance(self.estimands, (list, tuple)) and all(isinstance(e, str) for e in self.estimands)
             if not named or not self.estimands:
@@ -122,7 +127,12 @@ class Study:
         method = self.methods[name]
         if isinstance(method, Method) or not _of_scenario(method):
             return method
-        found = method(dict(scenario))
+        try:
+            found = method(dict(scenario))
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"methods[{name!r}] failed in scenario {scenario}: {running.in_words(error)}.") from error
         if not isinstance(found, Method):
             raise DataError(f"methods[{name!r}] gave {type(found).__name__} in scenario {scenario}: return a Method.")
         return found
@@ -185,8 +195,12 @@ class Study:
 
     def replay(self, scenario: Scenario, replicate: int, threads: int | None = 1) -> Replay:
         """One replicate again, equal to the bit to what the study stored of it."""
-        (own,) = scenarios.checked([scenario])
+        (given,) = scenarios.checked([scenario])
+        name = scenarios.name_of(given)
+        if not any(scenarios.name_of(known) == name for known in self.scenarios):
+            raise DataError(f"the study has no scenario {given}: give one of study.scenarios.")
         fitting.check_whole("replicate", replicate, 0)
+        own = self.scenario(name)  # with its levels as they were given: 1 and 1.0 are one scenario
         numbers = np.array([replicate])
         drawn = simulating.draw(self.generate, own, self.root(own, "data"), numbers)
         fits = {}
@@ -200,20 +214,48 @@ class Study:
         data, truth, labels = _first(drawn)
         return Replay(data, truth, labels, fits)
 
-    def results(self, directory: Any, **options: Any) -> Any:
-        """The `Results` of the replicates that are on disk; options are those of `Results`, such as `align`.
+    def results(self, directory: Any, **options: Any) -> Results:
+        """The `Results` of all replicates that are on disk; options are those of `Results`, such as `align`.
 
-        Errors: `DataError` for a directory without any, or with a damaged file.
+        Errors: `DataError` for a directory without any, of another study, or with a damaged file.
         """
-        # By its name when called: results are built on what this room stores, and stand beside it.
-        made = import_module("emjax.studies.results").Results
-        return made(loading.cells(directory), loading.description(directory), **options)
+        cells, described = loading.cells(directory), loading.description(directory)
+        store.Store(directory).refuse_changes(described["specification"], self.specified())
+        return Results(tuple(cells), {**described, **(self.description or {})}, **options)
 
 
 def _first(tree: Any) -> Any:
     return jax.tree.map(lambda a: np.asarray(a)[0], tree)
 
 
+def _check_methods(given: Any) -> None:
+    if not isinstance(given, dict) or not given:
+        raise DataError('methods: give a dictionary by name, such as {"EM": Method(model)}.')
+    for name, method in given.items():
+        if not isinstance(name, str) or not re.search(r"\S", name):
+            raise DataError(f"a method is called {name!r}: give it a text as its name.")
+        if len(store.Unit("", name, 0).file) > store.LONGEST:
+            raise DataError(f"a method is called {name!r}: give it a shorter name, which its files can have.")
+        if isinstance(method, Method):
+            continue
+        if not callable(method) or _arguments(method) not in (1, 2):
+            raise DataError(f"methods[{name!r}] is {method!r}: give a Method, or a function of scenario or data, keys.")
+
+
+def _check_description(given: Any) -> None:
+    known = ("title", *report.ADEMP)
+    named = isinstance(given, dict) and all(name in known and isinstance(text, str) for name, text in given.items())
+    if given is not None and not named:
+        raise DataError(f"description={given!r}: give a dictionary of texts, of {', '.join(known)}.")
+
+
 def _of_scenario(method: Any) -> bool:
     """A function of the scenario to a Method has one argument, one of (data, keys) has two."""
-    return len(inspect.signature(method).parameters) == 1
+    return _arguments(method) == 1
+
+
+def _arguments(function: Any) -> int | None:
+    try:
+        return len(inspect.signature(function).parameters)
+    except ValueError:  # some of those that are written in C
+        return None
