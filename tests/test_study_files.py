@@ -220,15 +220,26 @@ def test_report_and_plot_are_given_the_results(tmp_path: Path, monkeypatch: pyte
 
     stand_in(emjax.studies, "results", Results=_results)
     stand_in(emjax.studies, "report", markdown=lambda results: f"# {results}")
-    stand_in(emjax.extras, "study_plots", save_all=lambda *arguments: given.append(arguments))
+
+    def save_all(*arguments: Any) -> list[Path]:
+        given.append(arguments)
+        return [arguments[1] / f"zip_rates_1.{ending}" for ending in ("png", "svg")]
+
+    stand_in(emjax.extras, "study_plots", save_all=save_all)
     for verb in ("report", "plot"):
         one_sentence(command("study", verb, spec, "--directory", directory), "holds no study")
     study_files.read(spec).run(directory, threads=1)
     results = [(1.0, "mean"), (3, "mean")]
     ran = command("study", "report", spec, "--directory", directory)
-    assert (ran.status, ran.out) == (0, f"# {results}\n") and (directory / "report.md").read_text() == f"# {results}"
+    assert (ran.status, ran.out) == (0, f"# {results}\n")
+    shown = f"# {results}\n## Figures\n\n![zip_rates_1](figures/zip_rates_1.png)\n"
+    assert (directory / "report.md").read_text() == shown
     assert command("study", "plot", spec, "--directory", directory).status == 0
-    assert given == [(results, directory / "figures")]
+    assert given == 2 * [(results, directory / "figures")]
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ran = command("study", "report", spec, "--directory", directory)
+    assert ran.status == 0 and "no figures: matplotlib is not installed; run: pip install" in ran.err
+    assert (directory / "report.md").read_text() == f"# {results}"
 
 
 def test_interrupted_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
