@@ -88,6 +88,12 @@ def test_a_specification_is_a_study(tmp_path: Path) -> None:
     assert study_files.read(tmp_path / "spec.toml", 12).replicates == 12
 
 
+def test_words_are_for_the_report(tmp_path: Path) -> None:
+    path = write(tmp_path, SPEC + '[report]\naims = "to see"\n')
+    assert study_files.words(path) == {"aims": "to see"} and study_files.words(write(tmp_path, SPEC, "b.toml")) == {}
+    assert study_files.read(path).specified() == study_files.read(tmp_path / "b.toml").specified()
+
+
 def test_covariates_have_their_distributions(tmp_path: Path) -> None:
     study = study_files.read(write(tmp_path))
     with jax.enable_x64(True):
@@ -139,6 +145,8 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("seed = 4", "sed = 4", "[study] has the key 'sed', which is not known; use name, replicates, seed"),
         ("[study]", "[stduy]", "the file has the key 'stduy'"),
         ("seed = 4", "seed = = 4", "is not TOML: "),
+        ("[scenarios]", "[report]\naim = 'x'\n[scenarios]", "[report] has the key 'aim', which is not known; use title"),
+        ("[scenarios]", "[report]\naims = 1\n[scenarios]", "[report] must be a table of texts"),
         ("[scenarios]", "[[scenarios]]", "write factors as a table [scenarios]"),
         ('"LinearRegression"', '"Regression"', "model = 'Regression' is not known; use one of LinearRegression"),
         ("components = 2", "components = 0", "at least one component"),

@@ -105,14 +105,21 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from emjax.extras import study_files
     from emjax.extras.files import write_text
     from emjax.extras.optional import MissingExtraError
     from emjax.studies import report  # type: ignore[attr-defined]
 
     study, directory = _read(arguments)
     results = study.results(directory)
+    in_words = study_files.words(arguments.spec)
+    if in_words:
+        results = replace(results, description={**results.description, **in_words})
     text = report.markdown(results)
-    print(text)
+    if not sys.stdout.isatty():  # a report of many scenarios would sweep a terminal away
+        print(text)
     write_text(directory / "report.md", text)
     print(f"Written to {directory / 'report.md'}", file=sys.stderr)
     try:

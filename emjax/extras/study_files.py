@@ -15,7 +15,8 @@
 Scenarios are the full factorial of [scenarios], and each [[scenario]]. `generate = "file.py:function"` in [study] takes
 a function of (key, scenario) beside the TOML file, and `function = "file.py:function"` in a method's table one of
 (data, keys). A method has the generating model unless it names its own `model`, `latent`, `components`, `settings`;
-where a number is asked for, the name of a factor will do.
+where a number is asked for, the name of a factor will do. [report] has what the report says in words, its "title" and the
+ADEMP items ("aims", ...), and may change at any time.
 """
 
 import hashlib
@@ -31,7 +32,8 @@ from emjax.base.status import DataError
 from emjax.extras import study_models
 from emjax.studies import Method, Study, grid
 
-TABLES = ("study", "scenarios", "scenario", "generate", "methods")
+TABLES = ("study", "scenarios", "scenario", "generate", "methods", "report")
+WORDS = ("title", "aims", "data_generating_mechanisms", "estimands", "methods", "performance_measures")
 STUDY = ("name", "replicates", "seed", "estimands", "common_random_numbers", "generate")
 GENERATE = ("model", "latent", "components", "settings", "parameters", "n", "x")
 MODEL = ("model", "latent", "components", "settings")
@@ -78,16 +80,7 @@ class UserFunction:
 
 def read(path: Any, replicates: int | None = None) -> Study:
     """The study that a TOML file describes; `replicates` in place of the file's. Errors: `DataError`."""
-    name = str(path)
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file; check the name and the folder.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name} cannot be read ({error}); check the file and its permissions.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{name} is not TOML: {error}.") from None
-    _known(f"{name}: the file", content, TABLES)
+    name, content = str(path), _content(path)
     study = _table(name, content, "study")
     _known(f"{name}: [study]", study, STUDY)
     count = replicates if replicates is not None else _needed(f"{name}: [study]", study, "replicates")
@@ -114,6 +107,30 @@ def read(path: Any, replicates: int | None = None) -> Study:
     except DataError as error:
         raise DataError(_prefixed(name, str(error))) from None
     return found
+
+
+def words(path: Any) -> dict[str, str]:
+    """What a TOML file's [report] says in words, for `Results`' description. Errors: `DataError`."""
+    return _content(path).get("report", {})
+
+
+def _content(path: Any) -> dict[str, Any]:
+    """The file's tables, all of them known."""
+    name = str(path)
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file; check the name and the folder.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name} cannot be read ({error}); check the file and its permissions.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{name} is not TOML: {error}.") from None
+    _known(f"{name}: the file", content, TABLES)
+    given = content.get("report", {})
+    if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+        raise DataError(f"{name}: [report] must be a table of texts.")
+    _known(f"{name}: [report]", given, WORDS)
+    return content
 
 
 def _prefixed(name: str, message: str) -> str:
