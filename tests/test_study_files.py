@@ -145,7 +145,7 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("seed = 4", "sed = 4", "[study] has the key 'sed', which is not known; use name, replicates, seed"),
         ("[study]", "[stduy]", "the file has the key 'stduy'"),
         ("seed = 4", "seed = = 4", "is not TOML: "),
-        ("[scenarios]", "[report]\naim = 'x'\n[scenarios]", "[report] has the key 'aim', which is not known; use title"),
+        ("[scenarios]", "[report]\naim = 'x'\n[scenarios]", "[report] has the key 'aim', which is not known"),
         ("[scenarios]", "[report]\naims = 1\n[scenarios]", "[report] must be a table of texts"),
         ("[scenarios]", "[[scenarios]]", "write factors as a table [scenarios]"),
         ('"LinearRegression"', '"Regression"', "model = 'Regression' is not known; use one of LinearRegression"),

@@ -15,8 +15,8 @@
 Scenarios are the full factorial of [scenarios], and each [[scenario]]. `generate = "file.py:function"` in [study] takes
 a function of (key, scenario) beside the TOML file, and `function = "file.py:function"` in a method's table one of
 (data, keys). A method has the generating model unless it names its own `model`, `latent`, `components`, `settings`;
-where a number is asked for, the name of a factor will do. [report] has what the report says in words, its "title" and the
-ADEMP items ("aims", ...), and may change at any time.
+where a number is asked for, the name of a factor will do. [report] has what the report says in words, its "title" and
+the ADEMP items ("aims", ...), and may change at any time.
 """
 
 import hashlib
