@@ -27,12 +27,12 @@ def test_three_studies_are_shipped() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
-    """Eight replicates of its first scenario, at most two restarts and nineteen bootstraps: every method ends well."""
+    """Eight replicates of its first scenario, at most two restarts and 39 bootstraps: every method ends well."""
     study = study_files.read(path, 8)
     first = study.scenarios[:1]
     methods = {name: study.method(name, first[0]) for name in study.methods}
     small = {
-        name: replace(method, bootstraps=19, restarts=None if method.restarts is None else min(method.restarts, 2))
+        name: replace(method, bootstraps=39, restarts=None if method.restarts is None else min(method.restarts, 2))
         for name, method in methods.items()
     }
     study = replace(study, scenarios=first, methods=small)
