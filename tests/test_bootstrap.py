@@ -173,6 +173,22 @@ def test_replicates_have_the_labels_of_the_fit(fits: emjax.Fits) -> None:
     assert not np.array_equal(swapped.family.means, at.params.family.means)
 
 
+def test_the_first_state_of_a_sequence_does_not_name_the_states() -> None:
+    """A replicate that begins in the other state, told by a first state that is certain, keeps its states' rates."""
+    model = emjax.HiddenMarkov(emjax.Poisson(), 2)
+
+    def params(initial: list[float], rates: list[float]) -> emjax.MixtureParams:
+        chain = emjax.MarkovParams(np.array([initial]), np.array([[[0.9, 0.1], [0.1, 0.9]]]))
+        return emjax.MixtureParams(chain, emjax.PoissonParams(np.array([rates])))
+
+    target, errors = (
+        labels._by_component(model, params(*own)) for own in (([1.0, 0.0], [7.0, 1.0]), ([1e-5, 1e-5], [0.4, 0.1]))
+    )
+    replicate = params([0.0, 1.0], [7.3, 1.2])
+    found = labels.Labels(model, target, errors).aligned(replicate, np.array([0]))
+    np.testing.assert_array_equal(found.family.rates, replicate.family.rates)
+
+
 def test_random_restarts_can_only_raise_the_likelihood(fits: emjax.Fits, found: emjax.Bootstrap) -> None:
     more = emjax.bootstrap(fits[0], 1, B, "nonparametric", restarts=2, threads=1)
     assert np.all(more.log_likelihood >= found.log_likelihood[0] - 1e-9)

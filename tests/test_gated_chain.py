@@ -233,11 +233,11 @@ def test_the_scales_of_intervals() -> None:
 
 
 def test_states_are_compared_by_what_moves_along_one_axis() -> None:
-    """Probabilities of first states do, coefficients against the last state do not."""
-    for model, initial, columns in ((MODEL, np.array([0.4, 0.6]), 3), (BOTH, FIRST, 2)):
+    """The family's parameters do; coefficients against the last state do not, and first states tell nothing."""
+    for model, initial in ((MODEL, np.array([0.4, 0.6])), (BOTH, FIRST)):
         params = MixtureParams(GatedMarkovParams(initial, MOVES), FAMILY)
         values = labels._by_component(model, jax.tree.map(lambda a: a[None], params))
-        assert values is not None and values.shape == (1, 2, columns)
+        assert values is not None and values.shape == (1, 2, 2)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

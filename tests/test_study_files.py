@@ -1,5 +1,7 @@
 """Studies from TOML files and the command line: what they mean, and every bad key in one sentence."""
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,12 @@ def test_a_specification_is_a_study(tmp_path: Path) -> None:
     np.testing.assert_array_equal(drawn.params.family.coefficients, [[1.0, 0.5, 0.0], [5.0, 1.5, 0.0]])
     np.testing.assert_array_equal(drawn.params.family.scale, [0.5, 1.0])
     assert study_files.read(tmp_path / "spec.toml", 12).replicates == 12
+
+
+def test_a_description_is_no_part_of_the_specification(tmp_path: Path) -> None:
+    path = write(tmp_path, SPEC + '[description]\naims = "to see"\n')
+    assert study_files.read(path).description == {"aims": "to see"}
+    assert study_files.read(path).specified() == study_files.read(write(tmp_path, SPEC, "b.toml")).specified()
 
 
 def test_covariates_have_their_distributions(tmp_path: Path) -> None:
@@ -204,16 +212,23 @@ def test_a_worker_is_a_share_and_an_address_a_scheduler(tmp_path: Path) -> None:
         assert ran.status == 2 and f"'{bad}' is not I/N, such as 0/8" in ran.err and ran.err.count("\n") == 1
 
 
-def test_report_before_and_after_the_run_and_of_a_part(tmp_path: Path) -> None:
+def test_report_before_and_after_the_run_and_of_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, FUNCTIONS, "own.py")
     spec, directory = write(tmp_path, OWN), tmp_path / "d"
     for verb in ("report", "plot"):
         one_sentence(command("study", verb, spec, "--directory", directory), "holds no study")
     study_files.read(spec).run(directory, threads=1)
     ran = command("study", "report", spec, "--directory", directory)
-    assert (ran.status, (directory / "report.md").read_text() + "\n") == (0, ran.out)
+    shown = (directory / "report.md").read_text()
+    assert ran.status == 0 and shown.startswith(ran.out.rstrip()) and "## Figures\n\n![" in shown
+    assert all((directory / image).exists() for image in re.findall(r"\((figures/.*?)\)", shown))
     assert ran.out.startswith("# spec\n") and "- seed: 1\n" in ran.out and "- jaxlib: " in ran.out
     assert "unfinished" not in ran.out
+    assert command("study", "plot", spec, "--directory", directory).status == 0
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ran = command("study", "report", spec, "--directory", directory)
+    assert ran.status == 0 and "no figures: matplotlib is not installed; run: pip install" in ran.err
+    assert (directory / "report.md").read_text().rstrip() == ran.out.rstrip()
     write(tmp_path, OWN + '[description]\naims = "To see."\n')
     assert "## Aims\n\nTo see.\n" in command("study", "report", spec, "--directory", directory).out
     next((directory / "chunks").iterdir()).unlink()

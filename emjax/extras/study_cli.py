@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
+FIGURES = "figures"
 
 
 def add(commands: Any, parser_class: Any, at_least: Any) -> None:
@@ -23,8 +24,8 @@ def add(commands: Any, parser_class: Any, at_least: Any) -> None:
     run.add_argument("--chunk", type=at_least(1), help="replicates a file of results, fixed when a study is begun")
     run.add_argument("--cluster", metavar="ADDRESS", help="of a dask scheduler whose workers compute")
     _verb(verbs, "status", "how far it is, and how the fits ended", _status)
-    _verb(verbs, "report", "the measures as Markdown", _report)
-    _verb(verbs, "plot", "the figures", _plot)
+    _verb(verbs, "report", "the measures as Markdown, with the figures", _report)
+    _verb(verbs, "plot", "the figures alone", _plot)
 
 
 def _verb(verbs: Any, name: str, text: str, run: Any) -> Any:
@@ -106,23 +107,39 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from emjax.extras.files import write_text
+    from emjax.extras.optional import MissingExtraError
     from emjax.studies import report
 
     study, directory = _read(arguments)
-    text = report.markdown(study.results(directory))
+    results = study.results(directory)
+    text = report.markdown(results)
+    if not sys.stdout.isatty():  # a report of many scenarios would sweep a terminal away
+        print(text)
     write_text(directory / "report.md", text)
-    print(text)
     print(f"Written to {directory / 'report.md'}", file=sys.stderr)
+    try:
+        drawn = _draw(results, directory)
+    except MissingExtraError as error:
+        print(f"emjax: no figures: {error}", file=sys.stderr)
+        return 0
+    images = [path.relative_to(directory).as_posix() for path in drawn if path.suffix == ".png"]
+    shown = "".join(f"\n![{Path(image).stem}]({image})\n" for image in images)
+    write_text(directory / "report.md", f"{text}\n## Figures\n{shown}")
+    print(f"Its figures: {directory / FIGURES}", file=sys.stderr)
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
+    study, directory = _read(arguments)
+    _draw(study.results(directory), directory)
+    print(f"Written to {directory / FIGURES}")
+    return 0
+
+
+def _draw(results: Any, directory: Path) -> list[Path]:
+    """Every figure as PNG and SVG. Errors: MissingExtraError without matplotlib."""
     from emjax.extras import study_plots
     from emjax.extras.optional import require
 
     require("matplotlib", "plots")
-    study, directory = _read(arguments)
-    figures = directory / "figures"
-    study_plots.save_all(study.results(directory), figures)
-    print(f"Written to {figures}")
-    return 0
+    return study_plots.save_all(results, directory / FIGURES)

@@ -80,16 +80,7 @@ class UserFunction:
 
 def read(path: Any, replicates: int | None = None) -> Study:
     """The study that a TOML file describes; `replicates` in place of the file's. Errors: `DataError`."""
-    name = str(path)
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file; check the name and the folder.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name} cannot be read ({error}); check the file and its permissions.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{name} is not TOML: {error}.") from None
-    _known(f"{name}: the file", content, TABLES)
+    name, content = str(path), _content(path)
     study = _table(name, content, "study")
     _known(f"{name}: [study]", study, STUDY)
     count = replicates if replicates is not None else _needed(f"{name}: [study]", study, "replicates")
@@ -117,6 +108,21 @@ def read(path: Any, replicates: int | None = None) -> Study:
     except DataError as error:
         raise DataError(_prefixed(name, str(error))) from None
     return found
+
+
+def _content(path: Any) -> dict[str, Any]:
+    """The file's tables, all of them known."""
+    name = str(path)
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file; check the name and the folder.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{name} cannot be read ({error}); check the file and its permissions.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{name} is not TOML: {error}.") from None
+    _known(f"{name}: the file", content, TABLES)
+    return content
 
 
 def _prefixed(name: str, message: str) -> str:

@@ -58,12 +58,12 @@ def _by_component(model: Any, params: Params) -> np.ndarray | None:
     exchangeable = parameters.n_exchangeable(model)
     if exchangeable == 0:
         return None
-    # What moves otherwise than along one axis: both axes of transitions, the baseline of a gate, as of first states.
-    other = ("transitions", "gating")
+    # What moves otherwise than along one axis: both axes of transitions, the baseline of a gate. And first states: one
+    # sequence puts them at an edge, with next to no standard error, and its replicates at either edge.
+    other = ("transitions", "gating", "initial")
     found = [
         block.values[:, :exchangeable].reshape(len(block.values), exchangeable, -1)
         for block in parameters.blocks(model, params, 1)
         if block.of_components and block.name.rpartition(".")[2] not in other
-        if block.name != "initial" or block.values.ndim == 2
     ]
     return np.concatenate(found, axis=2) if found else None
