@@ -105,8 +105,8 @@ from emjax.inference.profiling import End as End
 from emjax.inference.profiling import ProfileIntervals as ProfileIntervals
 from emjax.inference.profiling import profile_intervals as profile_intervals
 from emjax.inference.relabelling import permute as permute
-from emjax.inference.rotated_loadings import RotatedLoadings as RotatedLoadings
-from emjax.inference.rotated_loadings import rotated_loadings as rotated_loadings
+from emjax.inference.rotated import RotatedLoadings as RotatedLoadings
+from emjax.inference.rotated import rotated_loadings as rotated_loadings
 from emjax.inference.wald import Intervals as Intervals
 from emjax.inference.wald import WaldTests as WaldTests
 from emjax.inference.wald import intervals as intervals

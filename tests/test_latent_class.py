@@ -13,7 +13,7 @@ from emjax import Categorical, CategoricalParams, Data, DataError, Mixture, Mixt
 from emjax.inference import latent_class
 from tests.references import LatentClassReference, latent_class_cases
 
-pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.slow  # compiling takes most of it
 
 
 @cache

@@ -14,7 +14,7 @@ from emjax.inference import newton_polish
 from tests.references import _cases
 from tests.references.counts import CountReference, _count
 
-pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
+pytestmark = pytest.mark.slow  # compiling takes most of it
 
 MODEL = Mixture(emjax.Poisson(), 2)
 

@@ -113,7 +113,7 @@ def test_other_coordinates_and_a_batch_have_the_same_limits() -> None:
 
 @pytest.mark.slow
 def test_limits_of_a_mixture_follow_the_unit() -> None:
-    """Where components overlap, targets are refused as too far, which must not depend on units."""
+    """In steps, in what is near and in what is too far."""
     rng = np.random.default_rng(4)
     y = np.concatenate([rng.normal(0.0, 1.0, 60), rng.normal(2.5, 1.0, 90)])
     unit = np.array([1.0, 1e-7, 1e6])

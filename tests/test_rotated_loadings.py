@@ -9,7 +9,7 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, FactorAnalysis, Reason, Stop, rotated_loadings, standard_errors, varimax
-from emjax.inference.rotated_loadings import _jacobian
+from emjax.inference.rotated import _jacobian
 
 RNG = np.random.default_rng(0)
 SIMPLE = np.array(
