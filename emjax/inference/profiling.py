@@ -62,6 +62,7 @@ _OF_REASON = {
     information.Reason.BOUNDARY: End.BOUNDARY,
     information.Reason.NOT_IDENTIFIED: End.NOT_IDENTIFIED,
     information.Reason.NO_FIT: End.NO_FIT,
+    information.Reason.REPLICATES: End.NOT_FOUND,  # of a bootstrap alone
 }
 
 

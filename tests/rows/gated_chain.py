@@ -9,7 +9,7 @@ from tests.lanes import Case
 from tests.oracle import gaussian
 from tests.oracle.gated_chain import GatedChainProblem, log_rows
 from tests.oracle.hidden_markov import HiddenMarkovProblem
-from tests.rows.common import MANY, blocks, room, weighted
+from tests.rows.common import MANY, held_at, room, weighted
 from tests.rows.hidden_markov import AWAY_CHAINS, CHAINS, family_params, sequences
 
 ROWS = 200  # and seeds such that in no half of them z separates the states: the maximum would lie at infinity
@@ -79,8 +79,7 @@ def gated_case(
         return MixtureParams(latent, family_params(False, n_states, away))
 
     near, away = params(False), params(True)
-    held = {name: getattr(near.latent, name) for name in fixed}
-    away = away._replace(latent=away.latent._replace(**blocks(away.latent, held)))
+    held, away = held_at(fixed, near, away)
     data, weight, unit = weighted(gated_data(near, ROWS, seed, lengths, missing), frequency)
     seen = np.isfinite(data.y) & (True if data.observed is None else data.observed)
     y = np.where(seen, data.y, 0.0)
