@@ -38,12 +38,12 @@ def test_bytes_without_clocks_that_numpy_reads(done: Path, monkeypatch: pytest.M
     content = (done / "chunks" / unit.file).read_bytes()
     monkeypatch.setattr(time, "time", lambda: 2e9)
     measured = running.Worker(study(), CHUNK, 1).measure(unit)
-    assert chunk_files.encode(measured) == content
+    assert chunk_files.encode(measured, unit.file) == content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     with np.load(done / "chunks" / unit.file) as file:
         np.testing.assert_array_equal(file["estimate"], measured.outcomes.estimate)
-    layout, outcomes = chunk_files.decode(content, "file")
+    layout, outcomes = chunk_files.decode(content, Path(unit.file))
     assert layout.entries == measured.layout.entries and layout.blocks == measured.layout.blocks
     for name, array in outcomes._asdict().items():
         np.testing.assert_array_equal(array, getattr(measured.outcomes, name))
@@ -55,14 +55,15 @@ def test_names_of_files_and_back() -> None:
     assert store.Unit.of_file(unit.file) == unit
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "a byte"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "a byte", "another's"])
 def test_a_damaged_chunk_is_named_and_computed_anew(damage: str, done: Path) -> None:
     before = digests(done)
-    path = sorted((done / "chunks").iterdir())[1]
+    other, path = sorted((done / "chunks").iterdir())[:2]
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[content.index(b"NUMPY", 2000) + 200] ^= 1
-    path.write_bytes({"truncated": content[:-700], "empty": b"", "a byte": bytes(flipped)}[damage])
+    damages = {"truncated": content[:-700], "empty": b"", "a byte": bytes(flipped), "another's": other.read_bytes()}
+    path.write_bytes(damages[damage])
     with pytest.raises(DataError, match=f"{path.name} is truncated or damaged"):
         loading.cells(done)
     with pytest.warns(UserWarning, match=f"{path.name} is truncated or damaged"):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ _UNIX = 3
 DIGITS = 64  # of the checksum, at the end of the file
 
 
-def encode(measured: Measured) -> bytes:
-    """The same bytes for the same content, wherever and whenever."""
+def encode(measured: Measured, file: str) -> bytes:
+    """The same bytes for the same content and name of the file, wherever and whenever."""
     layout = measured.layout
     described = {
+        "file": file,
         "entries": [list(entry) for entry in layout.entries],
         "blocks": [[name, place, list(shape)] for name, place, shape in layout.blocks],
         "n_components": layout.n_components,
@@ -42,8 +44,8 @@ def encode(measured: Measured) -> bytes:
     return whole + _checksum(whole)
 
 
-def decode(content: bytes, name: str) -> tuple[Layout, Outcomes]:
-    """What `encode` was given. Errors: `DataError` naming the file where it is truncated or damaged."""
+def decode(content: bytes, path: Path) -> tuple[Layout, Outcomes]:
+    """What `encode` was given. Errors: `DataError` naming a file that is truncated, damaged or another's copy."""
     try:
         if content[-DIGITS:] != _checksum(content[:-DIGITS]):
             raise ValueError("its checksum does not agree")
@@ -54,11 +56,13 @@ def decode(content: bytes, name: str) -> tuple[Layout, Outcomes]:
             for member, part in packed.items()
         }
         described = json.loads(arrays.pop("layout").tobytes())
+        if described["file"] != path.name:
+            raise ValueError(f"it was {described['file']}")
         swaps = arrays.pop("swaps")
         outcomes = Outcomes(**arrays)
     except Exception as error:  # a damaged file can fail anywhere in the readers
         raise DataError(
-            f"{name} is truncated or damaged ({' '.join(str(error).split())}): run the study again, which computes "
+            f"{path} is truncated or damaged ({' '.join(str(error).split())}): run the study again, which computes "
             "this chunk anew."
         ) from None
     return _layout(described, swaps), outcomes

@@ -22,7 +22,7 @@ def describe() -> dict[str, str]:
         "jaxlib": _version("jaxlib"),
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
+        "jax's default dtype": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "device": devices.current().device_kind,
         "cpu": _cpu_model(),
     }

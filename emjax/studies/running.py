@@ -169,7 +169,7 @@ class Sent(NamedTuple):
 def task(study: Any, unit: Unit, chunk: int, threads: int) -> Sent:
     """One file, computed anywhere: a pure function, so that it may be run again where a worker was lost."""
     measured = Worker(study, chunk, threads).measure(unit)
-    content = chunk_files.encode(measured)
+    content = chunk_files.encode(measured, unit.file)
     return Sent(content, environment.describe(), measured.outcomes.status, measured.efficiency)
 
 

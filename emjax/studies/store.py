@@ -161,7 +161,7 @@ class Store:
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}): run the study again.") from None
-        return chunk_files.decode(content, str(path))
+        return chunk_files.decode(content, path)
 
     def damaged(self, unit: Unit) -> str | None:
         """Why its file is of no use; None where it is whole."""
@@ -179,7 +179,7 @@ class Store:
     def save(self, unit: Unit, content: bytes | Measured) -> None:
         """Errors: `DataError` where it cannot be written."""
         if isinstance(content, Measured):
-            content = chunk_files.encode(content)
+            content = chunk_files.encode(content, unit.file)
         self.write(self.chunks / unit.file, content)
 
     def write(self, path: Path, content: bytes) -> None:
