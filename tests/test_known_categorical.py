@@ -7,7 +7,7 @@ import emjax
 from tests.references import LatentClassReference, latent_class_cases
 
 CASES = {case.name: case for case in latent_class_cases()}
-QUICK = {"lca_carcinoma-K2"}
+QUICK, SLOW = {"lca_carcinoma-K2"}, {"lca_carcinoma-K3"}
 LOG_LIKELIHOOD = 1e-6  # nats
 PRINTED = 5e-4  # half a unit of the shortest published value
 PARAMETERS = 1e-3
@@ -23,7 +23,10 @@ def model_of(case: LatentClassReference) -> emjax.Mixture:
 
 
 def marked() -> list:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CASES]
+    return [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)
+        for name in CASES
+    ]
 
 
 @pytest.mark.parametrize("name", marked())

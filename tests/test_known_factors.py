@@ -53,7 +53,7 @@ def test_with_its_floor_the_fit_is_factanals(name: str) -> None:
     np.testing.assert_allclose(correlations(case, fit.params)[1], case.bounded_uniquenesses, atol=2e-3)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_likelihood_is_scikit_learns() -> None:
     case = CASES["fa_ability-q2"]
     rival = Rival(2, tol=1e-12, max_iter=20_000, svd_method="lapack").fit(case.y)

@@ -24,7 +24,12 @@ def references() -> dict[tuple[str, int, str], dict[str, Any]]:
 
 
 REFERENCES = references()
-QUICK = ("hmm_earthquakes", 2, "stationary")
+QUICK, SLOW = ("hmm_earthquakes", 2, "stationary"), ("hmm_earthquakes", 2, "free")
+
+
+def marked() -> list[Any]:
+    later = {name: pytest.mark.slow if name == SLOW else pytest.mark.long for name in REFERENCES}
+    return [name if name == QUICK else pytest.param(name, marks=later[name]) for name in REFERENCES]
 
 
 def response(case: str) -> np.ndarray:
@@ -41,9 +46,7 @@ def fitted(case: str, n_states: int, initial: Any, **settings: Any) -> emjax.Fit
     return emjax.fit(model, emjax.Data(response(case)), 20, stop=emjax.Stop(tol=1e-11), **settings)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == QUICK else pytest.param(name, marks=pytest.mark.long) for name in REFERENCES]
-)
+@pytest.mark.parametrize("name", marked())
 def test_random_starts_end_at_the_reference(name: tuple[str, int, str]) -> None:
     reference, fit = REFERENCES[name], fitted(*name)
     assert fit.status == emjax.Status.CONVERGED

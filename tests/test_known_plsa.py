@@ -54,7 +54,7 @@ def test_eye_and_hair_colour() -> None:
     assert found.n_free == 4 + 2 * 4
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_handwritten_digits() -> None:
     """96 images as documents, 64 pixels as terms, many modes: the best of 20 starts is no worse than the
     factorisation's best of 4, and it is where the factorisation goes from nearby."""
