@@ -69,6 +69,7 @@ def prepared(model: Any, data: Data, params: Any, fixed: Any = None) -> tuple[An
 
 
 @lanes.in_float64
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [False, True])
 def test_rows_that_are_all_the_same_are_a_constant_chain(far: bool) -> None:
     """Far densities and no way across take logarithms."""
@@ -89,6 +90,7 @@ def test_rows_that_are_all_the_same_are_a_constant_chain(far: bool) -> None:
 
 
 @lanes.in_float64
+@pytest.mark.slow
 def test_derivatives_by_row_are_those_of_the_log_likelihood() -> None:
     rng = np.random.default_rng(1)
     initial, moves = jnp.asarray(rng.dirichlet(np.ones(3), 9)), jnp.asarray(rng.dirichlet(np.ones(3), (9, 3)))
@@ -107,6 +109,7 @@ def test_derivatives_by_row_are_those_of_the_log_likelihood() -> None:
     close(along, (slope[0] - slope[1]) / 2e-6, 1e-7, "first derivative")
 
 
+@pytest.mark.slow
 def test_without_slopes_it_is_the_constant_chain() -> None:
     data = simulated()
     constant = MarkovParams(np.array([0.7, 0.3]), np.array([[0.9, 0.1], [0.25, 0.75]]))
@@ -295,6 +298,7 @@ def test_bad_input() -> None:
 
 
 @lanes.in_float64
+@pytest.mark.slow
 def test_rows_of_weight_zero_may_hold_anything() -> None:
     data, unit = simulated(), np.repeat(np.arange(3), 100).astype(np.int32)
     z = np.array(data.z)

@@ -70,7 +70,7 @@ def test_hasselblads_deaths_by_brute_force(name: str, component: int, which: int
     assert (found.lower_end, found.upper_end) == (End.FOUND, End.FOUND)
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e5])
+@pytest.mark.parametrize("unit", [1.0, *(pytest.param(unit, marks=pytest.mark.slow) for unit in (1e-7, 1e5))])
 def test_the_mean_of_one_gaussian_in_closed_form(unit: float) -> None:
     y = unit * np.random.default_rng(0).normal(3.0, 2.0, (3, 40))
     y[1, 5] = np.nan
@@ -84,6 +84,7 @@ def test_the_mean_of_one_gaussian_in_closed_form(unit: float) -> None:
     assert np.isnan([found.estimate[1], found.lower[1], found.upper[1]]).all()
 
 
+@pytest.mark.slow
 def test_the_variance_of_one_gaussian_in_closed_form() -> None:
     y = np.random.default_rng(1).normal(3.0, 2.0, 40)
     fit = emjax.fit(Mixture(emjax.Gaussian(), 1), Data(y), 0, restarts=1)
@@ -130,6 +131,7 @@ def test_limits_of_a_mixture_follow_the_unit() -> None:
     np.testing.assert_allclose(found.lower / unit, found.lower[0], rtol=RELATIVE)
 
 
+@pytest.mark.slow
 def test_directions_are_those_of_the_profile() -> None:
     """Of l = b'x - x'Ax / 2 along g = c'x + x'Cx / 2: slope and way of the profile, by differences of scipy's."""
     rng = np.random.default_rng(0)
