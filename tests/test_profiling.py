@@ -219,6 +219,8 @@ def test_bad_settings() -> None:
         profile_intervals(deaths(), "rates", 2)
     with pytest.raises(DataError, match="component='all'"):
         profile_intervals(deaths(), "rates")
+    with pytest.raises(DataError, match=r"component has shape \(2,\)"):
+        profile_intervals(deaths(), "rates", [0, 1])
     with pytest.raises(DataError, match="level"):
         profile_intervals(deaths(), "rates", 0, level=95)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="parameters of its rows"):

@@ -99,6 +99,8 @@ def test_one_fit_its_batch_and_its_axes_agree() -> None:
 def test_what_cannot_be_rotated_says_why() -> None:
     fit = two()[0]
     with pytest.raises(DataError, match="covariance=True"):
+        rotated_loadings(fit)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="covariance=True"):
         rotated_loadings(standard_errors(fit))
     found = standard_errors(fit, covariance=True)
     # Two equal columns of a circle: every rotation is as good, so that none has standard errors.
