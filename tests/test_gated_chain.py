@@ -209,6 +209,26 @@ def test_coordinates_whatever_the_baseline(away: float) -> None:
 
 
 @lanes.in_float64
+@pytest.mark.parametrize("gated", [False, True])
+def test_coordinates_of_a_chain_with_a_point_mass(gated: bool) -> None:
+    rng = np.random.default_rng(0)
+    latent = MarkovParams(np.array([0.2, 0.3, 0.5]), rng.dirichlet(np.ones(3), 3))
+    if gated:
+        moves = rng.normal(size=(3, 3, 2))
+        latent = GatedMarkovParams(latent.initial, moves - moves[np.arange(3), np.arange(3)][:, None])
+    model = HiddenMarkov(
+        emjax.WithComponent(emjax.Poisson(), emjax.PointMass()),
+        3,
+        transition_probabilities="gated" if gated else "constant",
+    )
+    data = datasets.one(model, Data(rng.poisson(3.0, 60), z=rng.normal(size=(60, 1)) if gated else None))
+    prepared, _ = model.prepare(jax.tree.map(jnp.asarray, data))
+    given = jax.tree.map(jnp.asarray, MixtureParams(latent, emjax.PoissonParams(np.array([1.0, 4.0]))))
+    back = model.from_free(model.to_free(given, prepared), prepared, given)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), back, given)
+
+
+@lanes.in_float64
 def test_states_that_cannot_be_reached_and_ways_never_taken() -> None:
     shut = np.array([[[0.0, 0.0], [-60.0, 0.0]], [[1.0, 0.1], [0.0, 0.0]]])
     for initial, codes in (([1.0, 0.0], [1, 1, 2, 2, 2]), ([0.5, 0.5], [0, 1, 2, 0, 0])):

@@ -107,9 +107,10 @@ class HiddenMarkov(Composed):
     def from_free(self, free: Array, prepared: ComposedData, like: Any = None) -> MixtureParams:
         """The inverse of `to_free`, whose baselines depend on the parameters: those of `like`."""
         split = self.latent.n_free(prepared.latent, self.n_components)
-        given = None if like is None else like.latent
+        given = None if like is None else self._extra_first(like.latent, prepared)
+        latent = self.latent.from_free(free[:split], prepared.latent, self.n_components, given)
         return MixtureParams(
-            self.latent.from_free(free[:split], prepared.latent, self.n_components, given),
+            self._extra_first(latent, prepared, back=True),
             self.family.from_free(free[split:], prepared.family, self.n_components),
         )
 
