@@ -177,6 +177,9 @@ def test_what_has_no_interval_says_why() -> None:
     fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.3, 0.7])})
     found = profile_intervals(fixed, "weights", 0)
     assert (found.lower_end, found.upper_end) == (End.FIXED, End.FIXED) and np.isnan(found.upper)
+    at_edges = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.0, 1.0])})
+    for k in (0, 1):
+        assert profile_intervals(at_edges, "weights", k).upper_end == End.FIXED
     everything = {"weights": np.array([0.3, 0.7]), "rates": np.array([1.0, 3.0])}
     fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed=everything)
     assert profile_intervals(fixed, "rates", 0).upper_end == End.FIXED
