@@ -309,6 +309,10 @@ def test_bad_input() -> None:
     assert "column 1 of z" in explained(MODEL, data._replace(z=np.c_[data.z, np.ones(300)]))
     assert "column 1 of z follows" in explained(MODEL, data._replace(z=np.c_[data.z, 2.0 * data.z + 1.0]))
     assert "1 sequences for 2 coefficients" in explained(BOTH, data)
+    alone = data._replace(unit=np.arange(300), weight=np.ones(300))
+    assert "0 transitions for 2 coefficients" in explained(MODEL, alone)
+    pairs = Data(data.y[:6], z=data.z[:6], unit=np.array([0, 0, 1, 1, 2, 2]))
+    assert "(6 rows)" in explained(BOTH, pairs)  # too few for ten parameters, but for none of them alone
     missing = np.array(data.y)
     missing[7] = np.nan
     assert "row 7, column 0 of z" in explained(MODEL, data._replace(y=missing, z=hole))  # time passes all the same
