@@ -89,6 +89,7 @@ def gated(key: Any) -> Data:
     return Data(4.0 * label + jax.random.normal(of_error, (80,)), z=z)
 
 
+@pytest.mark.slow
 def test_covariates_of_the_weights() -> None:
     model = emjax.Mixture(emjax.Gaussian("V"), 2, emjax.GatedWeights())
     (fits,) = emjax.fit_stream(model, gated, 2, SEED, restarts=4, threads=1)
