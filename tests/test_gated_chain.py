@@ -209,19 +209,15 @@ def test_coordinates_whatever_the_baseline(away: float) -> None:
 
 
 @lanes.in_float64
-@pytest.mark.parametrize("gated", [False, True])
-def test_coordinates_of_a_chain_with_a_point_mass(gated: bool) -> None:
+@pytest.mark.parametrize("moves", ["constant", "gated"])
+def test_coordinates_of_a_chain_with_a_point_mass(moves: Any) -> None:
     rng = np.random.default_rng(0)
-    latent = MarkovParams(np.array([0.2, 0.3, 0.5]), rng.dirichlet(np.ones(3), 3))
-    if gated:
-        moves = rng.normal(size=(3, 3, 2))
-        latent = GatedMarkovParams(latent.initial, moves - moves[np.arange(3), np.arange(3)][:, None])
-    model = HiddenMarkov(
-        emjax.WithComponent(emjax.Poisson(), emjax.PointMass()),
-        3,
-        transition_probabilities="gated" if gated else "constant",
-    )
-    data = datasets.one(model, Data(rng.poisson(3.0, 60), z=rng.normal(size=(60, 1)) if gated else None))
+    start, slopes = np.array([0.2, 0.3, 0.5]), rng.normal(size=(3, 3, 2)) * (1.0 - np.eye(3))[:, :, None]
+    gated = moves == "gated"
+    latent = GatedMarkovParams(start, slopes) if gated else MarkovParams(start, rng.dirichlet(np.ones(3), 3))
+    family = emjax.WithComponent(emjax.Poisson(), emjax.PointMass())
+    model = HiddenMarkov(family, 3, transition_probabilities=moves)
+    data = datasets.one(model, Data(rng.poisson(3.0, 60), z=design(60) if gated else None))
     prepared, _ = model.prepare(jax.tree.map(jnp.asarray, data))
     given = jax.tree.map(jnp.asarray, MixtureParams(latent, emjax.PoissonParams(np.array([1.0, 4.0]))))
     back = model.from_free(model.to_free(given, prepared), prepared, given)
