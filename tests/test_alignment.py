@@ -119,7 +119,10 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(DataError, match=r"values has shape \(3,\)"):
         order_by(np.zeros(3))
     with pytest.raises(DataError, match=r"a parameter has shape \(2, 4\)"):
-        permute(np.zeros((2, 4)), np.zeros((2, 3), int))
+        permute(np.zeros((2, 4)), np.tile(np.arange(3), (2, 1)))
+    for wrong in ([[1, 1], [0, 1]], [[0, 2], [0, 1]], [[-1, 0], [0, 1]], [0, 1]):
+        with pytest.raises(DataError, match="all of 0 to K - 1"):
+            permute(np.zeros((2, 2)), wrong)
     with pytest.raises(DataError, match=r"costs has shape \(2, 3\)"):
         assign(np.zeros((2, 3)))
 
@@ -176,6 +179,14 @@ def test_overlap_with_known_classes_finds_the_labels() -> None:
         overlaps(fits, known + 1)
     with pytest.raises(DataError, match="labels has shape"):
         overlaps(fits, np.zeros((2, 60)))
+    with pytest.raises(DataError, match=r"labels has shape \(5,\)"):
+        overlaps(fits, known[:5])
+    with pytest.raises(DataError, match=r"labels\[1\] has 59 entries, and dataset 1 60 rows"):
+        overlaps(fits, [known, known[1:], known])
+    with pytest.raises(DataError, match="whole numbers"):
+        overlaps(fits, np.full(60, "a"))
+    with pytest.raises(DataError, match="fit_many"):
+        overlaps(fits[0], known)  # type: ignore[arg-type]
 
 
 def test_standard_errors_covariances_and_transitions_move_together() -> None:
@@ -242,3 +253,31 @@ def test_permuting_many_datasets_asks_the_model_once_a_permutation(monkeypatch: 
     moved = permute(params, order, Mixture(emjax.Poisson(), 3))
     assert len(asked) == 5 and np.all(np.diff(moved.family.rates, axis=1) > 0)
     assert np.array_equal(moved.latent.weights, np.take_along_axis(params.latent.weights, order, axis=1))
+
+
+def test_noise_keeps_its_place() -> None:
+    model = Mixture(emjax.WithComponent(emjax.Gaussian("V"), emjax.UniformNoise()), 3)
+    y = np.concatenate([np.linspace(-1, 1, 30), np.linspace(19, 21, 30), np.linspace(-30, 50, 9)])
+    params = MixtureParams(
+        WeightsParams(np.array([[0.5, 0.4, 0.1]])),
+        emjax.GaussianParams(np.array([[[20.0], [0.0]]]), np.ones((1, 2, 1, 1))),
+    )
+    fits = emjax.fit_many(model, Data(y[None]), 0, start=params)
+    # The first component is called noise: among all three it would be the last one, which has no parameters.
+    assert align_by_overlap(fits, np.repeat([0, 2, 1], [30, 30, 9])).tolist()[0][2] == 2
+    known = np.repeat([0, 1, 2], [30, 30, 9])
+    moved = permute(fits, align_by_overlap(fits, known)).params
+    np.testing.assert_allclose(moved.family.means[0, :, 0], [0.0, 20.0], atol=0.5)
+    assert moved.latent.weights[0, 2] == fits.params.latent.weights[0, 2]
+    errors, alone = (
+        emjax.StandardErrors(p, p, jax.tree.map(lambda a: np.zeros(np.shape(a), int), p), "observed", None)
+        for p in (fits.params, fits[0].params)
+    )
+    with pytest.raises(DataError, match="component 2, without parameters"):
+        permute(fits, [[1, 2, 0]])
+    with pytest.raises(DataError, match="component 2, without parameters"):
+        permute(errors, [[0, 2, 1]], model)
+    with pytest.raises(DataError, match="of 2 components, and this model has 3"):
+        permute(fits, [[1, 0]])
+    with pytest.raises(DataError, match="a parameter has shape"):
+        permute(alone, [[1, 0, 2]], model)

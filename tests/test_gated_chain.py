@@ -212,6 +212,22 @@ def test_coordinates_whatever_the_baseline(away: float) -> None:
 
 
 @lanes.in_float64
+@pytest.mark.parametrize("moves", ["constant", "gated"])
+def test_coordinates_of_a_chain_with_a_point_mass(moves: Any) -> None:
+    rng = np.random.default_rng(0)
+    start, slopes = np.array([0.2, 0.3, 0.5]), rng.normal(size=(3, 3, 2)) * (1.0 - np.eye(3))[:, :, None]
+    gated = moves == "gated"
+    latent = GatedMarkovParams(start, slopes) if gated else MarkovParams(start, rng.dirichlet(np.ones(3), 3))
+    family = emjax.WithComponent(emjax.Poisson(), emjax.PointMass())
+    model = HiddenMarkov(family, 3, transition_probabilities=moves)
+    data = datasets.one(model, Data(rng.poisson(3.0, 60), z=design(60) if gated else None))
+    prepared, _ = model.prepare(jax.tree.map(jnp.asarray, data))
+    given = jax.tree.map(jnp.asarray, MixtureParams(latent, emjax.PoissonParams(np.array([1.0, 4.0]))))
+    back = model.from_free(model.to_free(given, prepared), prepared, given)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), back, given)
+
+
+@lanes.in_float64
 def test_states_that_cannot_be_reached_and_ways_never_taken() -> None:
     shut = np.array([[[0.0, 0.0], [-60.0, 0.0]], [[1.0, 0.1], [0.0, 0.0]]])
     for initial, codes in (([1.0, 0.0], [1, 1, 2, 2, 2]), ([0.5, 0.5], [0, 1, 2, 0, 0])):
@@ -292,6 +308,10 @@ def test_bad_input() -> None:
     assert "column 1 of z" in explained(MODEL, data._replace(z=np.c_[data.z, np.ones(300)]))
     assert "column 1 of z follows" in explained(MODEL, data._replace(z=np.c_[data.z, 2.0 * data.z + 1.0]))
     assert "1 sequences for 2 coefficients" in explained(BOTH, data)
+    alone = data._replace(unit=np.arange(300), weight=np.ones(300))
+    assert "0 transitions for 2 coefficients" in explained(MODEL, alone)
+    pairs = Data(data.y[:6], z=data.z[:6], unit=np.array([0, 0, 1, 1, 2, 2]))
+    assert "(6 rows)" in explained(BOTH, pairs)  # too few for ten parameters, but for none of them alone
     missing = np.array(data.y)
     missing[7] = np.nan
     assert "row 7, column 0 of z" in explained(MODEL, data._replace(y=missing, z=hole))  # time passes all the same

@@ -179,6 +179,9 @@ def test_what_has_no_interval_says_why() -> None:
     fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.3, 0.7])})
     found = profile_intervals(fixed, "weights", 0)
     assert (found.lower_end, found.upper_end) == (End.FIXED, End.FIXED) and np.isnan(found.upper)
+    at_edges = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed={"weights": np.array([0.0, 1.0])})
+    for k in (0, 1):
+        assert profile_intervals(at_edges, "weights", k).upper_end == End.FIXED
     everything = {"weights": np.array([0.3, 0.7]), "rates": np.array([1.0, 3.0])}
     fixed = emjax.fit(fit.model, fit.data, 0, start=fit.params, fixed=everything)
     assert profile_intervals(fixed, "rates", 0).upper_end == End.FIXED
@@ -221,6 +224,8 @@ def test_bad_settings() -> None:
         profile_intervals(deaths(), "rates", 2)
     with pytest.raises(DataError, match="component='all'"):
         profile_intervals(deaths(), "rates")
+    with pytest.raises(DataError, match=r"component has shape \(2,\)"):
+        profile_intervals(deaths(), "rates", [0, 1])
     with pytest.raises(DataError, match="level"):
         profile_intervals(deaths(), "rates", 0, level=95)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="parameters of its rows"):

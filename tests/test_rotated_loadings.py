@@ -3,7 +3,9 @@
 from dataclasses import replace
 from functools import cache
 from itertools import permutations, product
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
@@ -99,6 +101,8 @@ def test_one_fit_its_batch_and_its_axes_agree() -> None:
 def test_what_cannot_be_rotated_says_why() -> None:
     fit = two()[0]
     with pytest.raises(DataError, match="covariance=True"):
+        rotated_loadings(fit)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="covariance=True"):
         rotated_loadings(standard_errors(fit))
     found = standard_errors(fit, covariance=True)
     # Two equal columns of a circle: every rotation is as good, so that none has standard errors.
@@ -109,3 +113,14 @@ def test_what_cannot_be_rotated_says_why() -> None:
     mixture = emjax.fit(emjax.Mixture(emjax.Poisson(), 1), Data(np.arange(9.0)), 0, restarts=1)
     with pytest.raises(DataError, match="no loadings"):
         rotated_loadings(standard_errors(mixture, covariance=True))
+
+
+class Loadings(NamedTuple):
+    loadings: Any
+
+
+def test_two_sets_of_loadings_are_not_told_apart() -> None:
+    both = (Loadings(np.ones((2, 1))), Loadings(np.ones((2, 1))))
+    found = emjax.StandardErrors(both, both, jax.tree.map(np.zeros_like, both), "observed", np.eye(4))
+    with pytest.raises(DataError, match="2 loadings"):
+        rotated_loadings(found)

@@ -81,6 +81,23 @@ def test_units_weights_and_single_precision() -> None:
     same_fits(fits[1], emjax.fit(LINES, fits.data[1], SEED, id=1, restarts=RESTARTS), (), ())
 
 
+def gated(key: Any) -> Data:
+    """Two components whose weights depend on z."""
+    of_z, of_label, of_error = jax.random.split(key, 3)
+    z = jax.random.normal(of_z, (80, 1))
+    label = jax.random.bernoulli(of_label, jax.nn.sigmoid(2.0 * z[:, 0])).astype(z.dtype)
+    return Data(4.0 * label + jax.random.normal(of_error, (80,)), z=z)
+
+
+@pytest.mark.slow
+def test_covariates_of_the_weights() -> None:
+    model = emjax.Mixture(emjax.Gaussian("V"), 2, emjax.GatedWeights())
+    (fits,) = emjax.fit_stream(model, gated, 2, SEED, restarts=4, threads=1)
+    assert fits.data[1].z.shape == (80, 1)
+    same_fits(fits[1], emjax.fit(model, fits.data[1], SEED, id=1, restarts=4), (), ())
+    assert np.all(np.abs(fits.params.latent.gating[:, 0, 1]) > 1.0)
+
+
 def test_data_and_restarts_have_different_keys() -> None:
     root = keys.root_key(SEED)
     assert not np.array_equal(root, keys.stream_root(root))
@@ -176,6 +193,7 @@ def test_fits_of_a_stream_can_be_saved(tmp_path: Path) -> None:
     [
         (lambda key: 3.0, "return the emjax.Data"),
         (lambda key: Data(jnp.zeros(5), jnp.zeros((4, 1))), "x has shape"),
+        (lambda key: Data(jnp.zeros(5), z=jnp.zeros((40, 1))), "y has 5 rows but z has shape"),  # more than are padded
         (lambda key: Data(jnp.zeros(4), unit=jnp.array([0, 0, 1, 1])), "without weight"),
         (lambda key: Data(jnp.zeros(4), unit=jnp.array([3, 3, 5, 5]), weight=jnp.ones(2)), "number its units"),
         ("data", "give a function"),

@@ -80,6 +80,19 @@ def bucket(n: int) -> int:
 def one(model: Model, data: Any) -> Data:
     """One dataset as float64 NumPy arrays; shapes that disagree raise `DataError`."""
     data = _arrays(data)
+    check_shapes(data)
+    n = data.y.shape[0]
+    data = _with_units(units.whole(data) if model.sequential else data)
+    assert data.weight is not None
+    n_units = n if data.unit is None else int(data.unit[-1]) + 1
+    if data.weight.shape != (n_units,):
+        raise DataError(f"weight has shape {data.weight.shape} but there are {n_units} units: give one weight a unit.")
+    model.check(data)
+    return data
+
+
+def check_shapes(data: Data) -> None:
+    """Of one dataset, its arrays NumPy or traced: fields that have not the rows of y raise `DataError`."""
     if np.ndim(data.y) == 0 or np.shape(data.y)[0] == 0:
         raise DataError("The dataset has no rows: give y of shape (n,) or (n, d) with n >= 1.")
     n = data.y.shape[0]
@@ -93,13 +106,6 @@ def one(model: Model, data: Any) -> Data:
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
-    data = _with_units(units.whole(data) if model.sequential else data)
-    assert data.weight is not None
-    n_units = n if data.unit is None else int(data.unit[-1]) + 1
-    if data.weight.shape != (n_units,):
-        raise DataError(f"weight has shape {data.weight.shape} but there are {n_units} units: give one weight a unit.")
-    model.check(data)
-    return data
 
 
 def _arrays(data: Any) -> Data:

@@ -131,7 +131,9 @@ def typed(data: Any) -> Data:
     fields = {name: None if value is None else jnp.asarray(value) for name, value in data._asdict().items()}
     if fields["weight"] is not None and fields["weight"].dtype == jnp.bool_:
         kinds["weight"] = jnp.bool_
-    return Data(**{name: None if value is None else value.astype(kinds[name]) for name, value in fields.items()})
+    data = Data(**{name: None if value is None else value.astype(kinds[name]) for name, value in fields.items()})
+    datasets.check_shapes(data)  # before they are padded
+    return data
 
 
 def _padded(data: Data) -> Data:

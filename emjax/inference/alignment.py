@@ -17,7 +17,7 @@ from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Array
 from emjax.base.status import DataError
-from emjax.engine import after
+from emjax.engine import after, parameters, row_blocks
 from emjax.engine.results import Fits
 from emjax.inference.assignment import assign
 
@@ -64,8 +64,11 @@ def overlaps(fits: Fits, labels: Any, threads: int | None = None) -> NDArray[np.
     labels : the known class of each row, 0 to K - 1, -1 where it is not known: (n,), shared by all datasets of one
     size, (D, n), or a list of arrays, one for each dataset that was given to `fit_many`.
 
-    Errors: DataError for labels that are no such numbers, or models without components.
+    Errors: DataError for labels that are no such numbers, or not as many as rows, one `Fit`, or models without
+    components.
     """
+    if not isinstance(fits, Fits):
+        raise DataError(f"overlaps are of Fits, not {type(fits).__name__}: fit one dataset by fit_many too.")
     model = fits.model
     if not (hasattr(model, "latent") and hasattr(model, "log_prob")):
         raise DataError(f"{model!r} has no components with posterior probabilities to overlap with.")
@@ -80,25 +83,44 @@ def overlaps(fits: Fits, labels: Any, threads: int | None = None) -> NDArray[np.
 def align_by_overlap(fits: Fits, labels: Any, threads: int | None = None) -> NDArray[np.intp]:
     """The labelling of every fit that overlaps most with known classes of the rows; see `overlaps` for `labels`.
 
-    Returns permutations (D, K), exact for any K; a dataset without a fit keeps its own order.
+    Returns permutations (D, K), exact for any K; a dataset without a fit keeps its own order. Components that a family
+    puts at the end, such as noise, stay there: their classes are the last ones.
     `ambiguity(-overlaps(fits, labels))` says how clear it is.
     """
-    return assign(-overlaps(fits, labels, threads))
+    costs, exchangeable = -overlaps(fits, labels, threads), parameters.n_exchangeable(fits.model)
+    return with_those_at_the_end(assign(costs[:, :exchangeable, :exchangeable]), costs.shape[1])
+
+
+def with_those_at_the_end(order: NDArray[np.intp], n_components: int) -> NDArray[np.intp]:
+    """Permutations (D, E) of the exchangeable components as (D, K): the others stay at the end."""
+    rest = np.arange(order.shape[1], n_components)
+    return np.concatenate([order, np.broadcast_to(rest, (len(order), len(rest)))], axis=1)
 
 
 def _labels(fits: Fits, labels: Any, n_components: int) -> NDArray[np.int32]:
     """(D, n), short ones filled up with -1."""
+    n_datasets = int(np.max(fits.positions)) + 1
+    sizes = row_blocks.rows_of(fits.data, n_datasets)
     if not isinstance(labels, np.ndarray) and len(labels) and np.ndim(labels[0]) == 1:
         each = [np.asarray(own) for own in labels]
+        wrong = [i for i, (own, n) in enumerate(zip(each, sizes)) if len(own) != n]
+        if wrong:
+            i = wrong[0]
+            raise DataError(f"labels[{i}] has {len(each[i])} entries, and dataset {i} {sizes[i]} rows: give one a row.")
         given = np.full((len(each), max(len(own) for own in each)), -1.0)
         for room, own in zip(given, each):
             room[: len(own)] = own
     else:
         given = np.asarray(labels)
+    shape = given.shape
     if given.ndim == 1:
-        given = np.broadcast_to(given, (int(np.max(fits.positions)) + 1, len(given)))
-    if given.ndim != 2 or len(given) <= np.max(fits.positions):
-        raise DataError(f"labels has shape {given.shape}; give (n,), (D, n) or a list of arrays, one a dataset")
+        given = np.broadcast_to(given, (n_datasets, len(given)))
+    if given.ndim != 2 or len(given) < n_datasets or given.shape[1] != np.max(sizes):
+        raise DataError(
+            f"labels has shape {shape}; give (n,) or (D, n), n = {np.max(sizes)}, or a list of arrays, one a dataset"
+        )
+    if given.dtype.kind not in "fiub":
+        raise DataError(f"labels are of type {given.dtype}: give whole numbers, -1 where a class is not known.")
     if not np.all((given == np.round(given)) & (given >= -1) & (given < n_components)):
         raise DataError(f"labels must be 0 to {n_components - 1}, or -1 where a class is not known")
     return given[fits.positions].astype(np.int32)

@@ -128,7 +128,9 @@ def _moved(objective: Any, value: Any, move: Move) -> Array:
 
 def _unbounded(value: Any, support: str) -> Any:
     if support == supports.PROBABILITY:
-        return jnp.log(value) - jnp.log1p(-value)
+        held = (value <= 0.0) | (value >= 1.0)  # by the user or the model: no slope, and no point of a profile
+        inner = jnp.where(held, 0.5, value)
+        return jnp.where(held, jnp.nan, jnp.log(inner) - jnp.log1p(-inner))
     return jnp.log(value) if support == supports.POSITIVE else value
 
 

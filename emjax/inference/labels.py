@@ -48,8 +48,7 @@ class Labels:
         values = _by_component(self.model, params)
         assert values is not None
         order = alignment.align_by_distance(values, self.target[rows], self.scale[rows])
-        rest = np.arange(order.shape[1], self.model.n_components)
-        order = np.concatenate([order, np.broadcast_to(rest, (len(order), len(rest)))], axis=1)
+        order = alignment.with_those_at_the_end(order, self.model.n_components)
         return relabelling.permute(params, order, self.model)
 
 

@@ -96,7 +96,7 @@ def profile_intervals(
     is followed from the fit: other modes of the likelihood have no part in it. A fit that stopped short of its maximum
     has no limits: `polish` it first.
 
-    Errors: `DataError` for an unknown name or level, or a model with parameters of its rows (PLSA).
+    Errors: `DataError` for an unknown name, component or level, or a model with parameters of its rows (PLSA).
     """
     level = check_level(level)
     if fits.model.row_blocks:
@@ -120,7 +120,12 @@ def _entry(at: after.Point, parameter: str, component: Any) -> tuple[np.ndarray,
     sizes = np.cumsum([0, *(int(np.prod(np.shape(leaf)[1:])) for leaf in leaves)])
     places = [first + np.arange(np.size(leaf[0])).reshape(np.shape(leaf)[1:]) for first, leaf in zip(sizes, leaves)]
     known = jax.tree.leaves(supports.of(jax.tree.unflatten(structure, leaves)))
-    components = np.broadcast_to(np.asarray(component, object), (len(at.positions),))
+    components = np.asarray(component, object)
+    if components.shape not in ((), (len(at.positions),)):
+        raise DataError(
+            f"component has shape {components.shape}: give one, or one for each of {len(at.positions)} fits."
+        )
+    components = np.broadcast_to(components, (len(at.positions),))
     names: list[str] = []
     for block, support, place in zip(parameters.blocks(at.model, at.params, 1), known, places, strict=True):
         for index in parameters.entries(block, 1):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emjax.base.status import DataError
-from emjax.engine.parameters import flatten, unflatten
+from emjax.engine.parameters import flatten, n_exchangeable, unflatten
 from emjax.engine.results import Fits
 from emjax.inference.information import Reason, StandardErrors
 
@@ -37,14 +37,16 @@ def permute(what: What, permutations: ArrayLike, model: Any = None) -> What:
 
     what : parameters; or `StandardErrors` of a batch, whose parameters, standard errors, reasons and covariances move
         together; or `Fits`, whose parameters move (its data, and the restarts' landscape, have no labels).
-    permutations : `(D, K)`, as the functions that align return them.
+    permutations : `(D, K)`, as the functions that align return them. Components that a family puts at the end, such as
+        noise, stay there.
     model : whose parameters they are; `Fits` have their own. Without one every array must have the axes `(D, K, ...)`.
 
     A standard error of a difference, such as a gate's against its new baseline, needs the covariances
     (`standard_errors(..., covariance=True)`); it is NaN without them. Errors: DataError for an array with other axes,
-    so that nothing is left half relabelled, and for standard errors without a model.
+    so that nothing is left half relabelled, for standard errors without a model, and for what are no permutations of
+    the model's components.
     """
-    order = np.asarray(permutations)
+    order = _checked(permutations, model)
     if isinstance(what, Fits):
         return replace(what, params=permute(what.params, order, what.model))  # type: ignore[return-value]
     if isinstance(what, StandardErrors):
@@ -62,10 +64,29 @@ def permute(what: What, permutations: ArrayLike, model: Any = None) -> What:
     return jax.tree.map(relabel, what)
 
 
+def _checked(permutations: ArrayLike, model: Any) -> NDArray[np.intp]:
+    order = np.asarray(permutations)
+    if order.ndim != 2 or not np.array_equal(
+        np.sort(order, axis=1), np.broadcast_to(np.arange(order.shape[1]), order.shape)
+    ):
+        raise DataError(f"permutations, shape {order.shape}: give (D, K), in each row all of 0 to K - 1.")
+    order = order.astype(np.intp)
+    if not hasattr(model, "n_components"):
+        return order
+    own, exchangeable = np.arange(model.n_components), n_exchangeable(model)
+    if order.shape[1] != len(own):
+        raise DataError(f"permutations are of {order.shape[1]} components, and this model has {len(own)}: give (D, K).")
+    if np.any(order[:, exchangeable:] != own[exchangeable:]):
+        raise DataError(
+            f"permutations move component {exchangeable}, without parameters of its own: it must stay there."
+        )
+    return order
+
+
 def _maps(params: Any, order: NDArray[np.intp], model: Any) -> Iterator[_Map]:
     """One for each permutation that occurs, those in their own order left out."""
     wrong = [np.shape(leaf) for leaf in jax.tree.leaves(params) if np.shape(leaf)[:1] != order.shape[:1]]
-    if wrong or order.ndim != 2:
+    if wrong:
         raise DataError(f"a parameter has shape {wrong[:1]}; permutations (D, K) have shape {order.shape}")
     one = jax.tree.map(lambda leaf: np.zeros((1, *np.shape(leaf)[1:])), params)
     size = sum(leaf.size for leaf in jax.tree.leaves(one))
@@ -109,9 +130,10 @@ def _params_moved(params: Any, order: NDArray[np.intp], model: Any) -> Any:
 def _errors_moved(found: StandardErrors, order: NDArray[np.intp], model: Any) -> StandardErrors:
     if model is None:
         raise DataError("permute needs model= to move standard errors: it says which entries belong to a component")
+    maps = list(_maps(found.params, order, model))
     se, reason = flatten(found.se), flatten(found.reason)
     covariance = None if found.covariance is None else np.array(found.covariance)
-    for moved in _maps(found.params, order, model):
+    for moved in maps:
         rows, source = moved.datasets, moved.source
         if source is not None:
             se[rows], reason[rows] = se[rows][:, source], reason[rows][:, source]

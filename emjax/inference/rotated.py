@@ -48,14 +48,16 @@ def rotated_loadings(found: StandardErrors, normalize: bool = True) -> RotatedLo
     found : from `standard_errors(fits, covariance=True)`, of any kind. normalize : as in `varimax`. The order and the
     signs of the factors are as `varimax` leaves them: put those of many fits in one order before comparing them.
 
-    Errors: `DataError` where there are no loadings or no covariance matrices.
+    Errors: `DataError` where there are no loadings, or several arrays of them, or no covariance matrices.
     """
-    if found.covariance is None:
+    if not isinstance(found, StandardErrors) or found.covariance is None:
         raise DataError("rotated_loadings needs covariances: give it standard_errors(fits, covariance=True).")
     paths = jax.tree_util.tree_leaves_with_path(found.params)
     where = [i for i, (path, _) in enumerate(paths) if jax.tree_util.keystr(path).endswith(".loadings")]
     if len(where) != 1:
-        raise DataError("rotated_loadings: these parameters have no loadings; it is for factor analyses.")
+        raise DataError(
+            f"rotated_loadings: these parameters have {len(where) or 'no'} loadings; it is for factor analyses."
+        )
     leading = np.ndim(found.covariance) - 2
     sizes = [int(np.prod(np.shape(leaf)[leading:])) for _, leaf in paths]
     first = sum(sizes[: where[0]])

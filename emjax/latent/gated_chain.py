@@ -133,9 +133,9 @@ class GatedChain(MarkovChain):
         nothing = jnp.zeros((), chain.weight.dtype)
         initial, found = self._initial.prepare(z, jnp.where(chain.first, chain.weight, nothing))
         transitions, more = self._transitions.prepare(z, jnp.where(chain.first, nothing, chain.weight))
-        if isinstance(self._initial, GatedRows):
-            sequences = jnp.sum(chain.first & used)
-            problem |= jnp.where(sequences < 1 + z.shape[1], Problem.TOO_FEW_ROWS, 0)
+        for rows, own in ((self._initial, chain.first), (self._transitions, ~chain.first)):
+            if isinstance(rows, GatedRows) and z.shape[1] > 0:
+                problem |= jnp.where(jnp.sum(own & used) < 1 + z.shape[1], Problem.TOO_FEW_ROWS, 0)
         prepared = GatedChainData(chain.weight, chain.first, chain.observed, initial, transitions, None)
         if fixed is not None:
             held = GatedMarkovParams(*(None if part is None else jnp.asarray(part, dtype) for part in fixed))

@@ -78,14 +78,21 @@ class HiddenMarkov(Composed):
         self.latent.check_settings(prior, fixed)
 
     def culprit(self, data: Data, problem: Problem) -> str:
-        """As for a mixture; a gated first state needs a sequence a coefficient."""
+        """As for a mixture; gated probabilities need a sequence, or a transition, a coefficient."""
         known = super().culprit(data, problem)
-        if known or not problem & Problem.TOO_FEW_ROWS or self.initial_distribution != "gated":
+        if known or not problem & Problem.TOO_FEW_ROWS or data.z is None:
             return known
         used = units.of_rows(np.asarray(data.weight, bool), data.unit)
-        count = int(np.sum(units.begins(data.unit, len(used)) & used))
-        size = 1 + np.asarray(data.z).shape[1]
-        return f"{len(used)} rows; {count} sequences for {size} coefficients of a first state"
+        first, size = np.asarray(units.begins(data.unit, len(used))), 1 + np.shape(data.z)[1]
+        few = [
+            f"{count} {what} for {size} coefficients"
+            for setting, count, what in (
+                (self.initial_distribution, np.sum(first & used), "sequences"),
+                (self.transition_probabilities, np.sum(~first & used), "transitions"),
+            )
+            if setting == "gated" and count < size
+        ]
+        return "; ".join([f"{len(used)} rows", *few]) if few else known
 
     def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[ComposedData, Array]:
         """Both parts' prepared data and `Problem` bits; a sequence with weight must hold an observation."""
@@ -107,9 +114,10 @@ class HiddenMarkov(Composed):
     def from_free(self, free: Array, prepared: ComposedData, like: Any = None) -> MixtureParams:
         """The inverse of `to_free`, whose baselines depend on the parameters: those of `like`."""
         split = self.latent.n_free(prepared.latent, self.n_components)
-        given = None if like is None else like.latent
+        given = None if like is None else self._extra_first(like.latent, prepared)
+        latent = self.latent.from_free(free[:split], prepared.latent, self.n_components, given)
         return MixtureParams(
-            self.latent.from_free(free[:split], prepared.latent, self.n_components, given),
+            self._extra_first(latent, prepared, back=True),
             self.family.from_free(free[split:], prepared.family, self.n_components),
         )
 
