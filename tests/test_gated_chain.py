@@ -31,8 +31,7 @@ from tests.battery import CLOSE, SAME, close
 from tests.oracle.gated_chain import GatedChainProblem
 from tests.oracle.hidden_markov import HiddenMarkovProblem
 
-MODEL = HiddenMarkov(Gaussian("V"), 2, transition_probabilities="gated")
-BOTH = HiddenMarkov(Gaussian("V"), 2, "gated", "gated")
+MODEL, BOTH = (HiddenMarkov(Gaussian("V"), 2, first, "gated") for first in ("free", "gated"))
 FAMILY = GaussianParams(np.array([[0.0], [3.0]]), np.ones((2, 1, 1)))
 MOVES = np.array([[[0.0, 0.0], [-9.0, 0.14]], [[3.5, -0.1], [0.0, 0.0]]])
 FIRST = np.array([[-10.0, 0.2], [0.0, 0.0]])
@@ -69,8 +68,7 @@ def prepared(model: Any, data: Data, params: Any, fixed: Any = None) -> tuple[An
 
 
 @lanes.in_float64
-@pytest.mark.slow
-@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("far", [pytest.param(far, marks=pytest.mark.slow) for far in (False, True)])
 def test_rows_that_are_all_the_same_are_a_constant_chain(far: bool) -> None:
     """Far densities and no way across take logarithms."""
     rng = np.random.default_rng(1)
@@ -275,7 +273,7 @@ def refused(call: Any, *words: str) -> None:
 def explained(model: Any, data: Data) -> str:
     """What `fit` would say of the problem that preparing the data finds; nothing is compiled for it."""
     single = datasets.one(model, data)
-    _, problem = model.prepare(jax.tree.map(jnp.asarray, single))
+    problem = model.prepare(jax.tree.map(jnp.asarray, single))[1]
     return diagnosis.explain(model, single, Problem(int(problem)))
 
 
