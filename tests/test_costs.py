@@ -1,9 +1,7 @@
 """Memory bounded by the chunk whatever the number of datasets is; importing emjax costs little more than jax."""
 
-import statistics
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -35,12 +33,10 @@ def test_memory_is_bounded_by_the_chunk() -> None:
 
 @pytest.mark.slow
 def test_import_costs_little() -> None:
-    """At most 0.3 s more than jax: medians of seven, taken in turn."""
+    """At most 0.3 s of processor time more than jax, the least of seven of each: a busy machine changes it little."""
     seconds: dict[str, list[float]] = {"jax": [], "emjax": []}
     for _ in range(8):
         for name, taken in seconds.items():
-            began = time.perf_counter()
-            _output("-c", f"import {name}")
-            taken.append(time.perf_counter() - began)
-    medians = {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
-    assert medians["emjax"] - medians["jax"] < 0.3
+            taken.append(float(_output("-c", f"import {name}, time; print(time.process_time())")))
+    least = {name: min(taken[1:]) for name, taken in seconds.items()}
+    assert least["emjax"] - least["jax"] < 0.3

@@ -150,7 +150,7 @@ def test_the_gpu_benchmark_runs() -> None:
     ran = _gpu_benchmark("--allow-cpu", "--quick")
     assert ran.returncode == 0, ran.stderr
     lines = [line.split("|")[1:-1] for line in ran.stdout.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 4
+    assert len(lines) == 2 + 6
     assert len({len(line) for line in lines}) == 1
     for line in lines[2:]:
         assert line[5].strip() == "100.00 %"

@@ -19,7 +19,7 @@ def test_python_blocks_run(capsys):
     assert len(blocks) >= 5
     namespace = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, "<README.md>", "exec"), namespace)
     assert "CONVERGED" in capsys.readouterr().out
 
 

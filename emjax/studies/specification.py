@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import tokenize
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -49,8 +50,8 @@ def describe(value: Any) -> Any:
 def _function(function: Any) -> dict[str, Any]:
     try:
         source = inspect.getsource(function)
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)  # typed in by hand: there is no text
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        code = getattr(function, "__code__", None)  # typed in by hand: there is no text, or another one
         held = [held for held in getattr(code, "co_consts", ()) if not hasattr(held, "co_code")]
         source = repr((getattr(code, "co_code", function.__name__), getattr(code, "co_names", ()), held))
     found = {"function": function.__qualname__, "source": hashlib.sha256(source.encode()).hexdigest()[:16]}
