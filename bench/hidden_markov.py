@@ -133,12 +133,15 @@ def main() -> int:
         dynamax.initial.probs, dynamax.transitions.transition_matrix, dynamax.emissions.means,
         np.square(dynamax.emissions.scale_diags),
     )  # fmt: skip
+    # Where a variance collapses, dynamax's parameters are NaN.
+    there = np.all([np.isfinite(a).reshape(len(y), -1).all(axis=1) for a in jax.tree.leaves(of_dynamax)], axis=0)
+    of_dynamax = jax.tree.map(lambda a, b: np.where(there.reshape(-1, *[1] * (a.ndim - 1)), a, b), of_dynamax, start)
     # emjax reports the log-likelihood of its last E-step; after ITERATIONS of M-steps theirs is one step further.
     own = emjax_fits(y, start, ITERATIONS + 1)
     sound = own.status != emjax.Status.DEGENERATE  # emjax stops where a state collapses, and the others go on
     gaps = {
         "hmmlearn": (judged(y[some], found["hmmlearn"][0]) - own.log_likelihood[some])[sound[some]],
-        "dynamax": (judged(y, of_dynamax) - own.log_likelihood)[sound],
+        "dynamax": (judged(y, of_dynamax) - own.log_likelihood)[sound & there],
     }
     print(timing.machine())
     print(

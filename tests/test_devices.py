@@ -153,7 +153,7 @@ def test_the_gpu_benchmark_runs() -> None:
     assert len(lines) == 2 + 6
     assert len({len(line) for line in lines}) == 1
     for line in lines[2:]:
-        assert line[5].strip() == "100.00 %"
+        assert float(line[5].strip(" %")) >= (95.0 if "HMM" in line[0] else 100.0)  # a state may collapse
         single = line[1].strip() == "float32"
         assert float(line[12]) < (0.1 if single else 1e-5)
         assert int(line[13]) <= (3 if single else 0)  # of 128: float32's rounding may lead elsewhere
