@@ -132,16 +132,15 @@ def main() -> None:
     print(timing.machine())
     header = ("model", "rows", "intervals", "parameters", "mean, %", "range, %", "MCSE of one, largest", "fits, fewest",
               "within", "s, all of the model")  # fmt: skip
-    lines = []
+    print(timing.table(header, []))
     for row in rows():
         if settings.only not in row.name or (settings.bootstrap and row.name not in BOOTSTRAPPED):
             continue
         if settings.bootstrap:
-            lines += measure(row, (CLAIMED,), min(500, settings.replicates), ("bootstrap",))
+            lines = measure(row, (CLAIMED,), min(500, settings.replicates), ("bootstrap",))
         else:
-            lines += measure(row, SIZES, settings.replicates, ("observed", "sandwich"))
-        print(timing.table(header, lines[-1:]).splitlines()[-1], flush=True)
-    print("\n" + timing.table(header, lines))
+            lines = measure(row, SIZES, settings.replicates, ("observed", "sandwich"))
+        print("\n".join(timing.table(header, lines).splitlines()[2:]), flush=True)
 
 
 if __name__ == "__main__":
