@@ -14,7 +14,7 @@ from emjax.engine import after
 from emjax.inference import influence, labels, percentiles, relabelling, resampling
 from emjax.inference.bootstrapping import Missing
 
-pytestmark = pytest.mark.slow  # compiling takes most of it
+pytestmark = pytest.mark.long  # compiling takes most of it
 
 B = 19
 

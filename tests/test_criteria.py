@@ -9,7 +9,7 @@ import emjax
 from emjax import Data, DataError, Gaussian, HiddenMarkov, Mixture, Poisson, Status
 from tests.references import GaussianReference, latent_class_cases
 
-pytestmark = pytest.mark.slow  # compiling takes most of it
+pytestmark = pytest.mark.long  # compiling takes most of it
 
 Q = 3.84145882069412  # any positive number serves
 
