@@ -8,7 +8,7 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, Mixture, MixtureParams, Reason, Status, WeightsParams
-from emjax.engine import summaries
+from emjax.engine import parameters, summaries
 from emjax.inference import tables
 
 LINES = Mixture(emjax.LinearRegression(), 2)
@@ -119,7 +119,7 @@ def test_entries_are_named_component_by_component() -> None:
         WeightsParams(np.full((4, 2), 0.5)),
         emjax.GaussianParams(np.arange(8.0).reshape(4, 2, 1), np.ones((4, 2, 1, 1))),
     )
-    component, names, values = tables._entries(model, params)
+    (component, names), values = tables._named(model, params, 1), parameters.flatten(params, 1)
     assert component.tolist() == [0, 1] * 3 and values.shape == (4, 6)
     assert names.tolist() == ["weights", "weights", "means[0]", "means[0]", "covariances[0,0]", "covariances[0,0]"]
     np.testing.assert_array_equal(values[:, 2:4], params.family.means[:, :, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params
+
+SHARED = "all"  # stands for the component of what all components share
 
 
 class Block(NamedTuple):
@@ -43,6 +46,21 @@ def names(params: Params) -> list[str]:
 def entries(block: Block, leading: int = 0) -> list[tuple[int, ...]]:
     """Indices into a block without its leading axes and its components' axis, in the order of memory."""
     return list(np.ndindex(block.values.shape[leading + block.of_components :]))
+
+
+def entry_name(block: str, index: Iterable[Any]) -> str:
+    """What a scalar is called, such as "means[0]"."""
+    inner = ",".join(map(str, index))
+    return f"{block}[{inner}]" if inner else block
+
+
+def scalars(model: Model, params: Params, leading: int = 0) -> list[tuple[str, Any]]:
+    """Name and component of every scalar, in the order of `flatten`; the component is `SHARED` of what all share."""
+    found = []
+    for block in blocks(model, params, leading):
+        own = range(block.values.shape[leading]) if block.of_components else (SHARED,)
+        found += [(entry_name(block.name, index), k) for k in own for index in entries(block, leading)]
+    return found
 
 
 def n_exchangeable(model: Any) -> int:

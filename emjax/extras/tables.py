@@ -11,7 +11,6 @@ from emjax.engine import parameters
 from emjax.extras.frames import Groups, has_intercept
 from emjax.extras.optional import require
 from emjax.inference import order_by, permute
-from emjax.inference.tables import SHARED
 
 _RESERVED = ("component", "weight", "scale", "parameter", "value", "log_likelihood", "n", "status", "flags", "reason")
 # A covariate is named as collinear where this share of its length or less is left beside those before it.
@@ -85,8 +84,8 @@ def _long(fits: Fits, groups: Groups, params: Any, weights: NDArray[np.float64])
     for block in found:
         if not block.of_components:
             for index in parameters.entries(block, 1):
-                name = _entry(block, index, groups)
-                rows.append((SHARED, np.full(len(weights), np.nan), name, block.values[(slice(None), *index)]))
+                name, values = _entry(block, index, groups), block.values[(slice(None), *index)]
+                rows.append((parameters.SHARED, np.full(len(weights), np.nan), name, values))
     columns = _first(fits, groups, len(rows))
     columns["component"] = np.tile(np.array([row[0] for row in rows], object), len(weights))
     columns["weight"] = np.stack([row[1] for row in rows], axis=1).ravel()
@@ -100,7 +99,7 @@ def _entry(block: parameters.Block, index: tuple[int, ...], groups: Groups) -> s
     names = {"coefficients": groups.coefficients, "gating": groups.gating}.get(block.name, groups.responses)
     last = block.values.shape[-len(index) :] if index else ()
     labels = [names[i] if size == len(names) else str(i) for i, size in zip(index, last)]
-    return f"{block.name}[{','.join(labels)}]" if labels else block.name
+    return parameters.entry_name(block.name, labels)
 
 
 def _first(fits: Fits, groups: Groups, repeats: int, *prefixes: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from emjax.base.status import DataError
 from emjax.engine import after, choice, parameters
 from emjax.engine.results import Fit, Fits
 from emjax.inference import constrained, information
-from emjax.inference.bootstrapping import check_level
 from emjax.inference.newton_polish import uphill
+from emjax.inference.percentiles import check_level
 
 ROUNDS = 60  # of one end; most take six to ten
 SETTLED = 1e-3  # nats that another step promises: below it the profile is known well enough to move the target
@@ -116,10 +116,9 @@ def profile_intervals(
 
 def _entry(at: after.Point, parameter: str, component: Any) -> tuple[np.ndarray, str]:
     """Where in the ravelled parameters the entry stands, (D,), and its support."""
-    leaves, structure = jax.tree.flatten(at.params)
-    sizes = np.cumsum([0, *(int(np.prod(np.shape(leaf)[1:])) for leaf in leaves)])
-    places = [first + np.arange(np.size(leaf[0])).reshape(np.shape(leaf)[1:]) for first, leaf in zip(sizes, leaves)]
-    known = jax.tree.leaves(supports.of(jax.tree.unflatten(structure, leaves)))
+    size = parameters.flatten(at.params).shape[1]
+    places = [leaf[0] for leaf in jax.tree.leaves(parameters.unflatten(np.arange(size)[None], at.params))]
+    known = jax.tree.leaves(supports.of(at.params))
     components = np.asarray(component, object)
     if components.shape not in ((), (len(at.positions),)):
         raise DataError(
@@ -129,7 +128,7 @@ def _entry(at: after.Point, parameter: str, component: Any) -> tuple[np.ndarray,
     names: list[str] = []
     for block, support, place in zip(parameters.blocks(at.model, at.params, 1), known, places, strict=True):
         for index in parameters.entries(block, 1):
-            name = block.name + (f"[{','.join(map(str, index))}]" if index else "")
+            name = parameters.entry_name(block.name, index)
             names.append(name)
             if name != parameter:
                 continue

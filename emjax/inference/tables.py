@@ -15,9 +15,8 @@ from emjax.engine import choice, parameters
 from emjax.engine.certificate import DEFAULT_LIMIT
 from emjax.engine.results import Fit, Fits
 from emjax.inference import wald
-from emjax.inference.information import Reason, standard_errors
+from emjax.inference.information import Reason, StandardErrors, standard_errors
 
-SHARED = "all"  # stands for the component of what all components share
 MOST_LINES = 120  # of parameters in one table of a summary
 WORDS = {
     Reason.FREE: "",
@@ -57,27 +56,24 @@ def estimates(
     fits: Fits, kind: str = "observed", level: float = 0.95, scale: str = "auto", **settings: Any
 ) -> Estimates:
     """The table of a batch; kind and settings are those of `standard_errors`, level and scale those of `intervals`."""
-    found = standard_errors(fits, kind, **settings)
+    return _table(fits.model, standard_errors(fits, kind, **settings), level, scale, leading=1)
+
+
+def _table(model: Model, found: StandardErrors, level: float, scale: str, leading: int) -> Estimates:
+    """Of a batch, or where `leading` is 0 of one fit, as a batch of one."""
     limits, tests = wald.intervals(found, level, scale), wald.wald_tests(found)
-    component, parameter, estimate = _entries(fits.model, found.params)
-    rest = (found.se, limits.lower, limits.upper, tests.z, tests.p, found.reason)
-    return Estimates(component, parameter, estimate, *(_entries(fits.model, record)[2] for record in rest))
+    component, parameter = _named(model, found.params, leading)
+    records = (found.params, found.se, limits.lower, limits.upper, tests.z, tests.p, found.reason)
+    flat = (parameters.flatten(record, leading) for record in records)
+    return Estimates(component, parameter, *(values.reshape(-1, len(component)) for values in flat))
 
 
-def _entries(model: Model, record: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Components (L,), names (L,) and values (D, L), block by block, a component's entries together."""
-    component, names, values = [], [], []
-    for block in parameters.blocks(model, record, 1):
-        own = range(block.values.shape[1]) if block.of_components else (SHARED,)
-        for k in own:
-            for index in parameters.entries(block, 1):
-                component.append(k)
-                names.append(block.name + (f"[{','.join(map(str, index))}]" if index else ""))
-                at = (k, *index) if block.of_components else index
-                values.append(block.values[(slice(None), *at)])
-    whole = np.empty(len(component), object)
-    whole[:] = component
-    return whole, np.array(names, object), np.stack(values, axis=1)
+def _named(model: Model, params: Params, leading: int) -> tuple[np.ndarray, np.ndarray]:
+    """Components and names of the scalars, (L,) each."""
+    names, own = zip(*parameters.scalars(model, params, leading), strict=True)
+    component = np.empty(len(own), object)
+    component[:] = own
+    return component, np.array(names, object)
 
 
 def columns(fits: Fits, kind: str | None = "observed", level: float = 0.95, scale: str = "auto") -> dict[str, Any]:
@@ -87,7 +83,8 @@ def columns(fits: Fits, kind: str | None = "observed", level: float = 0.95, scal
     there is no standard error, or ""). kind : as in `standard_errors`, None for estimates alone.
     """
     if kind is None:
-        component, parameter, estimate = _entries(fits.model, fits.params)
+        component, parameter = _named(fits.model, fits.params, 1)
+        estimate = parameters.flatten(fits.params, 1)
         se = lower = upper = np.full(estimate.shape, np.nan)
         words = np.full(estimate.shape, "not asked for", object)
     else:
@@ -140,16 +137,8 @@ def lines(fit: Fit, kind: str, level: float) -> tuple[list[str], str]:
 def _of_one(fit: Fit, kind: str, level: float) -> tuple[Estimates, np.ndarray]:
     """A table with a leading axis of 1, and the entries that are shown: of a symmetric matrix its upper half."""
     found = standard_errors(fit, kind)
-    limits, tests = wald.intervals(found, level), wald.wald_tests(found)
-    records = (found.params, found.se, limits.lower, limits.upper, tests.z, tests.p, found.reason)
-    parts = [_entries(fit.model, _with_axis(record)) for record in records]
-    table = Estimates(*parts[0][:2], *(part[2] for part in parts))
-    half = _entries(fit.model, _with_axis(_upper_half(found.params)))[2][0]
-    return table, np.flatnonzero(half)
-
-
-def _with_axis(record: Params) -> Params:
-    return jax.tree.map(lambda a: np.asarray(a)[None], record)
+    half = parameters.flatten(_upper_half(found.params), 0)
+    return _table(fit.model, found, level, "auto", leading=0), np.flatnonzero(half)
 
 
 def _upper_half(params: Params) -> Params:
@@ -165,7 +154,7 @@ def _lines(table: Estimates, shown: np.ndarray, words: str, level: float) -> lis
     rows = [["parameter", "component", "estimate", "std. error", "z", "P(>|z|)", f"{100 * level:g} % interval", ""]]
     for i in shown:
         own = {name: values[i] for name, values in numbers.items()}
-        component = "" if table.component[i] == SHARED else str(table.component[i])
+        component = "" if table.component[i] == parameters.SHARED else str(table.component[i])
         row = [str(table.parameter[i]), component, f"{own['estimate']:.6g}"]
         if int(own["reason"]) == Reason.FREE:
             tested = np.isfinite(own["z"])

@@ -13,7 +13,6 @@ import numpy as np
 from emjax.base.records import Params
 from emjax.engine import parameters
 from emjax.inference import relabelling
-from emjax.inference.tables import SHARED
 from emjax.studies.records import Entry
 
 
@@ -31,15 +30,11 @@ class Layout(NamedTuple):
 
 def of_model(model: Any, params: Params, fixed: Any = None) -> Layout:
     """Of parameters with a leading axis of replicates."""
-    entries, places = [], []
-    for block in parameters.blocks(model, params, 1):
-        shape = block.values.shape[1:]
-        own = range(shape[0]) if block.of_components else (SHARED,)
-        pairs = [(k, index) for k in own for index in parameters.entries(block, 1)]
-        entries += [Entry(_named(block.name, index), k) for k, index in pairs]
-        places += [(block.name, place, shape) for place in range(len(pairs))]
+    entries = tuple(Entry(*scalar) for scalar in parameters.scalars(model, params, 1))
+    arrays = zip(parameters.names(params), (np.shape(leaf)[1:] for leaf in jax.tree.leaves(params)), strict=True)
+    places = tuple((name, place, shape) for name, shape in arrays for place in range(int(np.prod(shape))))
     n_components = int(getattr(model, "n_components", 1))
-    return Layout(tuple(entries), tuple(places), n_components, _swaps(model, params, len(entries), fixed))
+    return Layout(entries, places, n_components, _swaps(model, params, len(entries), fixed))
 
 
 def of_arrays(values: dict[str, np.ndarray], known: Layout | None) -> Layout:
@@ -48,8 +43,8 @@ def of_arrays(values: dict[str, np.ndarray], known: Layout | None) -> Layout:
     at = {} if known is None else {block: place for place, block in enumerate(known.blocks)}
     if known is not None and all(place in at for place in places):
         return chosen(known, np.array([at[place] for place in places]))
-    names = (_named(name, np.unravel_index(place, shape)) for name, place, shape in places)
-    entries = tuple(Entry(name, SHARED) for name in names)
+    names = (parameters.entry_name(name, np.unravel_index(place, shape)) for name, place, shape in places)
+    entries = tuple(Entry(name, parameters.SHARED) for name in names)
     return Layout(entries, tuple(places), 1, np.zeros((0, len(entries)), np.int64))
 
 
@@ -77,26 +72,15 @@ def values_of(layout: Layout, truth: Any, count: int) -> np.ndarray:
     return found
 
 
-def _named(name: str, index: tuple[Any, ...]) -> str:
-    return name + (f"[{','.join(map(str, index))}]" if index else "")
-
-
 def _swaps(model: Any, params: Params, size: int, fixed: Any) -> np.ndarray:
-    n_components = int(getattr(model, "n_components", 1))
-    exchangeable = n_components - getattr(getattr(model, "family", None), "extra", 0)
-    if exchangeable < 2 or not hasattr(model, "latent") or _labelled(fixed):
+    count = parameters.n_exchangeable(model) - 1
+    if count < 1 or not hasattr(model, "latent") or _labelled(fixed):
         return np.zeros((0, size), np.int64)
-    one = jax.tree.map(lambda a: np.zeros(np.shape(a)[1:]), params)
-    leaves, structure = jax.tree.flatten(one)
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    parts = [part.reshape(leaf.shape) for part, leaf in zip(np.split(np.arange(float(size)), ends), leaves)]
-    count = exchangeable - 1
-    places = jax.tree.map(lambda a: np.broadcast_to(a, (count, *a.shape)), jax.tree.unflatten(structure, parts))
-    orders = np.tile(np.arange(n_components), (count, 1))
+    places = parameters.unflatten(np.tile(np.arange(float(size)), (count, 1)), params)
+    orders = np.tile(np.arange(model.n_components), (count, 1))
     rows = np.arange(count)
     orders[rows, rows], orders[rows, rows + 1] = rows + 1, rows
-    moved = jax.tree.leaves(relabelling.permute(places, orders, model))
-    found = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in moved], axis=1)
+    found = parameters.flatten(relabelling.permute(places, orders, model))
     pure = np.array_equal(np.sort(found, axis=1), np.broadcast_to(np.arange(float(size)), found.shape))
     return found.astype(np.int64) if pure else np.zeros((0, size), np.int64)
 

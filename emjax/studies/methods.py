@@ -14,10 +14,10 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Status
-from emjax.engine import choice, fitting, keys
+from emjax.engine import choice, fitting, keys, parameters
 from emjax.engine.parameters import flatten
 from emjax.engine.results import Fits
-from emjax.inference import alignment, bootstrapping, information, wald
+from emjax.inference import alignment, bootstrapping, information, percentiles, wald
 from emjax.inference.bootstrapping import Missing
 from emjax.inference.information import KINDS, Reason
 from emjax.studies import layouts
@@ -79,7 +79,7 @@ class Method:
         known = (*KINDS, "bootstrap")
         if self.intervals is not None and self.intervals not in known:
             raise DataError(f"Method(intervals={self.intervals!r}): use one of {', '.join(known)}, or None.")
-        bootstrapping.check_level(self.level)
+        percentiles.check_level(self.level)
         fitting.check_whole("bootstraps", self.bootstraps, 2)
         if not isinstance(self.covariance, bool):
             raise DataError(f"Method(covariance={self.covariance!r}): use True or False.")
@@ -167,7 +167,7 @@ def _share_best(fits: Fits) -> np.ndarray:
 
 def _overlap(fits: Fits, simulated: Simulated, layout: Layout, truth: np.ndarray, threads: int | None) -> np.ndarray:
     """(N, K, K), where the true labels are known and the truth has as many components as the method."""
-    own = np.array([entry.component != layouts.SHARED for entry in layout.entries])
+    own = np.array([entry.component != parameters.SHARED for entry in layout.entries])
     same = np.any(np.isfinite(truth[:, own]))
     if simulated.labels is None or not same or not hasattr(fits.model, "latent"):
         return np.zeros((len(fits), 0, 0))

@@ -10,7 +10,7 @@ import numpy as np
 class Entry(NamedTuple):
     """One scalar of a method's parameters.
 
-    parameter : such as "family.means[0]". component : 0 to K - 1 as in the arrays, or "all" for what components share.
+    parameter : such as "means[0]". component : 0 to K - 1 as in the arrays, or "all" for what components share.
     """
 
     parameter: str
