@@ -22,7 +22,7 @@ from emjax import (
     WeightsParams,
     fit_many,
 )
-from emjax.base.status import ELIGIBLE
+from emjax.engine import choice
 from emjax.inference import align_by_distance, order_by
 from emjax.studies import Measure, bias, empirical_se, mean_estimate, median_bias, rmse
 
@@ -122,7 +122,7 @@ def analyse(design: Design, fits: Fits) -> Experiment:
     estimates = np.concatenate(
         [params.latent.weights[..., None], params.family.coefficients, params.family.scale[..., None]], axis=2
     )
-    valid = np.isin(fits.status, ELIGIBLE) & np.isfinite(estimates).all(axis=(1, 2))
+    valid = choice.eligible(fits.status) & np.isfinite(estimates).all(axis=(1, 2))
     order = align_by_distance(estimates, design.truth, design.error_size)
     differs = (order != order_by(estimates[..., 2])).any(axis=1)
     estimates = np.take_along_axis(estimates, order[..., None], axis=1)

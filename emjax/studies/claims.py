@@ -128,9 +128,8 @@ def _started(pid: int) -> str | None:
             return None
         return None if state == "Z" else rest[18]
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # of another user's process, which is there then
+            os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except PermissionError:
-        pass
     return "running"

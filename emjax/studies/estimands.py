@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emjax.base.status import DataError
 from emjax.inference.information import Reason
 from emjax.studies.labelling import where
-from emjax.studies.records import Cell, Entry
+from emjax.studies.records import Cell, Entry, of_entries
 
 Estimands = tuple[str, ...] | Callable[[dict[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]] | None
 # Central differences lose the least where steps are the cube root of the rounding error, in units of the value.
@@ -47,12 +47,9 @@ def _is_called(parameter: str, name: str) -> bool:
 
 
 def _kept(cell: Cell, which: list[int]) -> Cell:
-    own = cell.outcomes
-    moved = {name: getattr(own, name)[:, which] for name in ("estimate", "se", "lower", "upper", "truth", "reason")}
-    covariance = own.covariance[:, which][:, :, which] if own.covariance.shape[1] else own.covariance
     moves = {tuple(range(len(next(iter(cell.moves), ())))): np.arange(len(which))}
     entries = tuple(cell.entries[i] for i in which)
-    return cell._replace(entries=entries, moves=moves, outcomes=own._replace(**moved, covariance=covariance))
+    return cell._replace(entries=entries, moves=moves, outcomes=of_entries(cell.outcomes, which))
 
 
 def _of_function(cell: Cell, function: Callable, level: float) -> Cell:

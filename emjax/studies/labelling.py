@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from emjax.base.status import ELIGIBLE, DataError
+from emjax.base.status import DataError
+from emjax.engine import choice
 from emjax.inference.alignment import align_by_distance, order_by
 from emjax.inference.assignment import assign
-from emjax.studies.records import Cell
+from emjax.studies.records import Cell, rearranged
 
 OVERLAP, DISTANCE, ORDER = "overlap", "distance", "order:"
 _QUARTILES = 1.349  # of a normal variable, apart
@@ -87,18 +88,10 @@ def relabelled(cell: Cell, order: NDArray[np.intp]) -> Cell:
     distinct, which = np.unique(order, axis=0, return_inverse=True)
     for i, permutation in enumerate(distinct):
         origin[which.reshape(-1) == i] = cell.moves[tuple(int(k) for k in permutation)]
-    moved = {
-        name: np.take_along_axis(getattr(own, name), origin, axis=1)
-        for name in ("estimate", "se", "lower", "upper", "reason")
-    }
-    covariance = own.covariance
-    if covariance.shape[1]:
-        covariance = np.take_along_axis(covariance, origin[:, :, None], axis=1)
-        covariance = np.take_along_axis(covariance, origin[:, None, :], axis=2)
     overlap = own.overlap
     if overlap.shape[1] == order.shape[1] and overlap.shape[1]:
         overlap = np.take_along_axis(overlap, order[:, :, None], axis=1)
-    return cell._replace(outcomes=own._replace(**moved, covariance=covariance, overlap=overlap))
+    return cell._replace(outcomes=rearranged(own, origin)._replace(overlap=overlap))
 
 
 def coordinates(
@@ -187,7 +180,7 @@ def _swapped(size: int, k: int) -> tuple[int, ...]:
 
 def eligible(cell: Cell) -> NDArray[np.bool_]:
     """Which replicates have a valid fit, (N,): a status of `ELIGIBLE`."""
-    return np.isin(cell.outcomes.status, [int(status) for status in ELIGIBLE])
+    return choice.eligible(cell.outcomes.status)
 
 
 def where(cell: Cell) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emjax.base.status import DataError
 from emjax.inference.assignment import assign
-from emjax.studies.records import Cell
+from emjax.studies.records import Cell, rearranged
 
 SIGNS, PROCRUSTES = "signs", "procrustes"
 _LOADING = re.compile(r"(?:^|\.)loadings\[(\d+),\s*(\d+)\]$")
@@ -74,24 +74,23 @@ def _procrustes(fitted: NDArray, truth: NDArray) -> NDArray:
 
 def _signed(cell: Cell, at: NDArray, turn: NDArray) -> Cell:
     """Columns moved and given a sign; a limit below becomes one above."""
-    own, order = cell.outcomes, np.argmax(np.abs(turn), axis=1)
+    order = np.argmax(np.abs(turn), axis=1)
     sign = np.take_along_axis(turn, order[:, None, :], axis=1)[:, 0]
     origin = np.tile(np.arange(len(cell.entries)), (len(turn), 1))
     flip = np.ones(origin.shape)
     origin[:, at] = np.take_along_axis(np.broadcast_to(at, (len(turn), *at.shape)), order[:, None, :], axis=2)
     flip[:, at] = sign[:, None, :]
-    moved = {
-        name: np.take_along_axis(getattr(own, name), origin, axis=1)
-        for name in ("estimate", "se", "lower", "upper", "reason")
-    }
-    lower, upper = moved["lower"] * flip, moved["upper"] * flip
-    moved["estimate"] = moved["estimate"] * flip
-    moved["lower"], moved["upper"] = np.where(flip < 0, upper, lower), np.where(flip < 0, lower, upper)
-    covariance = own.covariance
+    own = rearranged(cell.outcomes, origin)
+    lower, upper, covariance = own.lower * flip, own.upper * flip, own.covariance
     if covariance.shape[1]:
-        covariance = np.take_along_axis(covariance, origin[:, :, None], axis=1)
-        covariance = np.take_along_axis(covariance, origin[:, None, :], axis=2) * flip[:, :, None] * flip[:, None, :]
-    return cell._replace(outcomes=own._replace(**moved, covariance=covariance))
+        covariance = covariance * flip[:, :, None] * flip[:, None, :]
+    moved = own._replace(
+        estimate=own.estimate * flip,
+        lower=np.where(flip < 0, upper, lower),
+        upper=np.where(flip < 0, lower, upper),
+        covariance=covariance,
+    )
+    return cell._replace(outcomes=moved)
 
 
 def _turned(cell: Cell, at: NDArray, turn: NDArray, level: float) -> Cell:

@@ -22,7 +22,7 @@ from emjax.inference.bootstrapping import Missing
 from emjax.inference.information import KINDS, Reason
 from emjax.studies import layouts
 from emjax.studies.layouts import Layout
-from emjax.studies.records import Outcomes
+from emjax.studies.records import Outcomes, of_entries
 from emjax.studies.simulating import Simulated
 
 Function = Callable[[Any, Any], dict[str, Any]]
@@ -210,11 +210,7 @@ def only(found: Measured, estimands: Sequence[str]) -> Measured:
     if not len(which):
         names = sorted({name for name, _, _ in found.layout.blocks})
         raise DataError(f"estimands={list(estimands)} are none of this method's parameters: {', '.join(names)}.")
-    own = found.outcomes
-    parts = {name: getattr(own, name)[:, which] for name in ("estimate", "se", "lower", "upper", "truth", "reason")}
-    if own.covariance.shape[1]:
-        parts["covariance"] = own.covariance[:, which][:, :, which]
-    return Measured(layouts.chosen(found.layout, which), own._replace(**parts), found.efficiency)
+    return Measured(layouts.chosen(found.layout, which), of_entries(found.outcomes, which), found.efficiency)
 
 
 def keys_of(root: np.ndarray, replicates: np.ndarray) -> Any:

@@ -54,3 +54,23 @@ class Cell(NamedTuple):
     entries: tuple[Entry, ...]
     moves: dict[tuple[int, ...], np.ndarray]
     outcomes: Outcomes
+
+
+FITTED = ("estimate", "se", "lower", "upper", "reason")  # what an entry has of its own, beside its true value
+
+
+def of_entries(outcomes: Outcomes, which: Any) -> Outcomes:
+    """Some of the entries, `which` (l,), in this order."""
+    found = {name: getattr(outcomes, name)[:, which] for name in (*FITTED, "truth")}
+    if outcomes.covariance.shape[1]:
+        found["covariance"] = outcomes.covariance[:, which][:, :, which]
+    return outcomes._replace(**found)
+
+
+def rearranged(outcomes: Outcomes, origin: np.ndarray) -> Outcomes:
+    """What was fitted, moved replicate by replicate: each entry comes from `origin` (N, L); true values stay."""
+    found = {name: np.take_along_axis(getattr(outcomes, name), origin, axis=1) for name in FITTED}
+    if outcomes.covariance.shape[1]:
+        moved = np.take_along_axis(outcomes.covariance, origin[:, :, None], axis=1)
+        found["covariance"] = np.take_along_axis(moved, origin[:, None, :], axis=2)
+    return outcomes._replace(**found)
