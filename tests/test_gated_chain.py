@@ -12,7 +12,6 @@ from scipy import stats
 import emjax
 from emjax import (
     Data,
-    DataError,
     Flag,
     GatedChain,
     GatedMarkovParams,
@@ -30,6 +29,7 @@ from tests import lanes
 from tests.battery import CLOSE, SAME, close
 from tests.oracle.gated_chain import GatedChainProblem
 from tests.oracle.hidden_markov import HiddenMarkovProblem
+from tests.refusals import refused
 
 MODEL, BOTH = (HiddenMarkov(Gaussian("V"), 2, first, "gated") for first in ("free", "gated"))
 FAMILY = GaussianParams(np.array([[0.0], [3.0]]), np.ones((2, 1, 1)))
@@ -258,15 +258,6 @@ def test_states_are_compared_by_what_moves_along_one_axis() -> None:
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
-
-
-def refused(call: Any, *words: str) -> None:
-    with pytest.raises(DataError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, text
 
 
 @lanes.in_float64

@@ -22,9 +22,12 @@ def check_intercept(name: str, intercept: Any) -> None:
         raise DataError(f"{name}(intercept={intercept!r}): use True or False.")
 
 
-def check_covariates(name: str, data: Data, intercept: bool) -> None:
-    """Errors: `DataError` where there is nothing to regress on."""
-    if not intercept and (data.x is None or np.shape(data.x)[-1] == 0):
+def check_data(family: Any, data: Data) -> None:
+    """Errors: `DataError` for data that a regression does not use, several responses, or nothing to regress on."""
+    family.refuse_unused(data)
+    family.refuse_columns(data)
+    if not family.intercept and (data.x is None or np.shape(data.x)[-1] == 0):
+        name = type(family).__name__
         raise DataError(f"{name}(intercept=False) needs covariates: give Data(x=...) or an intercept.")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base import coordinates, numerics, priors
 from emjax.base.records import Array
@@ -31,6 +32,12 @@ MCLUST = {
     "EII": "tied-spherical",
     "E": "tied-spherical",
 }
+
+
+def positive_definite(matrices: Any) -> bool:
+    """On the host: whether all of these (..., d, d) are finite and positive definite."""
+    values = np.asarray(matrices, np.float64)
+    return bool(np.all(np.isfinite(values))) and bool(np.min(np.linalg.eigvalsh(values)) > 0)
 
 
 def canonical_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +10,13 @@ import numpy as np
 
 from emjax.base.records import Array, Data, Params
 from emjax.base.status import DataError, Problem
+
+
+def refuse(data: Data, names: Iterable[str], sentence: Callable[[str], str]) -> None:
+    """On the host: the first of these fields that is given raises `DataError`, in words by its name."""
+    for name in names:
+        if getattr(data, name) is not None:
+            raise DataError(sentence(name))
 
 
 class FamilyDefaults:
@@ -29,15 +37,19 @@ class FamilyDefaults:
         """The response alone."""
         return ()
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Fields of the data that are not among `uses`."""
+        return tuple(name for name in ("x", "offset", "trials", "z") if name not in self.uses)
+
     def check(self, data: Data) -> None:
         """What the family does not use has no place in the data."""
         self.refuse_unused(data)
 
     def refuse_unused(self, data: Data, **sentences: str) -> None:
         """On the host: data that are not among `uses` raise `DataError`, some fields with a sentence of their own."""
-        for name in ("x", "offset", "trials", "z"):
-            if getattr(data, name) is not None and name not in self.uses:
-                raise DataError(sentences.get(name, f"{type(self).__name__} has no {name}: leave it out of Data."))
+        usual = "{} has no {}: leave it out of Data."
+        refuse(data, self.unused, lambda name: sentences.get(name, usual.format(type(self).__name__, name)))
 
     def refuse_columns(self, data: Data) -> None:
         """On the host: more than one response raises `DataError`."""

@@ -104,9 +104,7 @@ class CanonicalRegression(FamilyDefaults, ABC):
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates; one column at least must vary."""
         name = type(self).__name__
-        self.refuse_unused(data)
-        self.refuse_columns(data)
-        shares.check_covariates(name, data, self.intercept)
+        shares.check_data(self, data)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
         if not self._columns(p).own:
             raise DataError(f"{name}(shared={self.shared!r}) shares every coefficient: leave one to the components.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from emjax.base import design, numerics
 from emjax.base.covariances import CovarianceForm
 from emjax.base.records import Array, Data
-from emjax.base.status import Problem
+from emjax.base.status import DataError, Problem
 
 
 class Response(NamedTuple):
@@ -21,6 +22,12 @@ class Response(NamedTuple):
     deviation: Array  # (d,) standard deviations in prepared units; ones but for a common unit
     scatter: Array  # (d, d) weighted second moments in prepared units
     constant: Array  # () whether a column is constant
+
+
+def check(name: str, data: Data) -> None:
+    """On the host: responses that are neither (n,) nor (n, d) raise `DataError`."""
+    if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
+        raise DataError(f"{name} needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
 
 
 def standardise(y: Array, weight: Array, common: bool) -> tuple[Response, Array]:

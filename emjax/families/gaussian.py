@@ -72,18 +72,15 @@ class Gaussian(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be (n,) or (n, d); covariates have no place here."""
-        if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
-            raise DataError(f"Gaussian needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
+        responses.check("Gaussian", data)
         self.refuse_unused(data, x="Gaussian has no covariates: leave out x, or use LinearRegression.")
 
     def check_params(self, params: GaussianParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.means is not None and not np.all(np.isfinite(params.means)):
             raise DataError("means must be finite.")
-        if params.covariances is not None:
-            matrices = np.asarray(params.covariances, np.float64)
-            if not np.all(np.isfinite(matrices)) or np.min(np.linalg.eigvalsh(matrices)) <= 0:
-                raise DataError("covariances must be finite and positive definite.")
+        if params.covariances is not None and not covariance_forms.positive_definite(params.covariances):
+            raise DataError("covariances must be finite and positive definite.")
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 

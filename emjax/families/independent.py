@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base.family_defaults import FamilyDefaults
+from emjax.base.family_defaults import FamilyDefaults, refuse
 from emjax.base.protocols import Family
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
@@ -156,9 +156,7 @@ class Independent(FamilyDefaults):
                 f"Independent needs y of shape (n, {self.n_columns}), not {shape}: columns={self.columns} says how "
                 "many each family has."
             )
-        for name in ("x", "offset", "trials", "z"):
-            if getattr(data, name) is not None and name not in self.uses:
-                raise DataError(f"No family of Independent has use for {name}: leave it out of Data.")
+        refuse(data, self.unused, lambda name: f"No family of Independent has use for {name}: leave it out of Data.")
         for i, family in enumerate(self.families):
             try:
                 family.check(self._part(data, i))

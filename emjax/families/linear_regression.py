@@ -88,9 +88,7 @@ class LinearRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        self.refuse_unused(data)
-        self.refuse_columns(data)
-        shares.check_covariates("LinearRegression", data, self.intercept)
+        shares.check_data(self, data)
         p = int(self.intercept) + (0 if data.x is None else np.shape(data.x)[-1])
         if self.common and not Columns.of(self.shared, self.intercept, p).own:
             raise DataError("LinearRegression shares every coefficient and the scale: leave one to the components.")

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from emjax.base import bounded, design, numerics, overdispersion, positive, special
 from emjax.base import coefficients as shares
@@ -86,14 +85,11 @@ class NegativeBinomialRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        self.refuse_unused(data)
-        self.refuse_columns(data)
-        shares.check_covariates("NegativeBinomialRegression", data, self.intercept)
+        shares.check_data(self, data)
 
     def check_params(self, params: Params) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
-        if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
-            raise DataError("coefficients must be finite.")
+        shares.check_coefficients(params.coefficients, None, self.intercept)
         positive.check_values("sizes", params.sizes)
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Prepared, Array]:

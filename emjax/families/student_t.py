@@ -105,18 +105,15 @@ class StudentT(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be (n,) or (n, d); covariates have no place here."""
-        if np.ndim(data.y) not in (1, 2) or (np.ndim(data.y) == 2 and np.shape(data.y)[1] == 0):
-            raise DataError(f"StudentT needs y of shape (n,) or (n, d), not {np.shape(data.y)}.")
+        responses.check("StudentT", data)
         self.refuse_unused(data, x="StudentT has no covariates: leave out x, or use StudentTRegression.")
 
     def check_params(self, params: StudentTParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
         if params.means is not None and not np.all(np.isfinite(params.means)):
             raise DataError("means must be finite.")
-        if params.scales is not None:
-            matrices = np.asarray(params.scales, np.float64)
-            if not np.all(np.isfinite(matrices)) or np.min(np.linalg.eigvalsh(matrices)) <= 0:
-                raise DataError("scales must be finite and positive definite matrices.")
+        if params.scales is not None and not covariance_forms.positive_definite(params.scales):
+            raise DataError("scales must be finite and positive definite matrices.")
         degrees_forms.check_degrees(params.degrees)
 
     # --- once per dataset -------------------------------------------------------------------------------------------

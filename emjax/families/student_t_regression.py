@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from emjax.base import coefficients as shares
 from emjax.base import degrees as degrees_forms
@@ -108,14 +107,11 @@ class StudentTRegression(FamilyDefaults):
 
     def check(self, data: Data) -> None:
         """y must be one column; without an intercept there must be covariates."""
-        self.refuse_unused(data)
-        self.refuse_columns(data)
-        shares.check_covariates("StudentTRegression", data, self.intercept)
+        shares.check_data(self, data)
 
     def check_params(self, params: StudentTRegressionParams) -> None:
         """Values that are not parameters raise `DataError`; blocks may be None."""
-        if params.coefficients is not None and not np.all(np.isfinite(params.coefficients)):
-            raise DataError("coefficients must be finite.")
+        shares.check_coefficients(params.coefficients, None, self.intercept)
         positive.check_values("scale", params.scale)
         degrees_forms.check_degrees(params.degrees)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import design, factors, numerics, responses, rotations, units
+from emjax.base.family_defaults import refuse
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Expectation
 from emjax.base.registry import register
@@ -102,9 +103,8 @@ class FactorAnalysis(Model):
         """y must be (n, p), with p large enough for so many factors; nothing else but units and weights."""
         if np.ndim(data.y) != 2:
             raise DataError(f"FactorAnalysis needs y of shape (n, p), not {np.shape(data.y)}.")
-        for name in ("x", "z", "offset", "trials"):
-            if getattr(data, name) is not None:
-                raise DataError(f"FactorAnalysis has no {name}: leave it out of Data.")
+        unused = ("x", "z", "offset", "trials")
+        refuse(data, unused, lambda name: f"FactorAnalysis has no {name}: leave it out of Data.")
         factors.check_identified(np.shape(data.y)[1], self.n_factors, self.isotropic)
 
     def check_settings(self, prior: Any, fixed: Any, params: Any) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emjax.base import simplices, units
+from emjax.base.family_defaults import refuse
 from emjax.base.numerics import multiply
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Expectation
@@ -93,9 +94,11 @@ class PLSA(Model):
             raise DataError(f"PLSA needs y of shape (documents, terms), not {np.shape(data.y)}.")
         if np.shape(data.y)[1] < self.n_topics:
             raise DataError(f"PLSA({self.n_topics}) needs as many terms as topics, not {np.shape(data.y)[1]}.")
-        for name in ("x", "z", "offset", "trials", "unit", "observed"):
-            if getattr(data, name) is not None:
-                raise DataError(f"PLSA has no {name}: leave it out of Data; weight 0 leaves out a document.")
+        refuse(
+            data,
+            ("x", "z", "offset", "trials", "unit", "observed"),
+            lambda name: f"PLSA has no {name}: leave it out of Data; weight 0 leaves out a document.",
+        )
 
     def check_settings(self, prior: Any, fixed: Any, params: Any) -> None:
         """A prior, unknown blocks and rows that are not probabilities raise `DataError`."""
