@@ -27,7 +27,8 @@ from emjax.inference.percentiles import check_level
 
 APART = 0.5  # standard deviation, in free coordinates, of the noise that parts the halves of a split component
 SPLIT = 2**32 - 1  # the number, among a dataset's restarts, of the key for that
-_OF_FITS = ("stop", "degeneracy", "precision", "polish", "acceleration")
+_RACE = Race()
+_OF_FITS = ("stop", "degeneracy", "precision", "polish")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def likelihood_ratio_test(
     *,
     replicates: int = 199,
     restarts: int = 10,
-    race: Race | None = None,
+    race: Race | None = _RACE,
+    acceleration: str | None = "squarem",
     level: float = 0.95,
     ids: Any = None,
     certificate: bool | None = False,
@@ -79,11 +81,13 @@ def likelihood_ratio_test(
     """Test K components against K + 1 by the parametric bootstrap.
 
     model_or_fits : a model of K components with `data` as `fit_many` takes them; or `Fit` or `Fits` of it, whose data,
-    names and settings (stop, degeneracy, precision, acceleration) are taken, while the fits are made anew.
+    names and settings (stop, degeneracy, precision) are taken, while the fits are made anew.
     replicates : B, of which B + 1 must be a multiple of 20, so that p = .05 can be reached.
-    restarts, race : random starts of K and of K + 1 components, observed and bootstrap data alike. K + 1 are started
+    restarts : random starts of K and of K + 1 components, observed and bootstrap data alike. K + 1 are started
     once more where a random component of the K fit is split and its halves are moved apart. Unmoved, the halves have
     the likelihood of K components exactly, so the statistic is never taken below 0; but that alone is no valid optimum.
+    race, acceleration : as in `fit_many`, but on by default: a component too many makes EM slow, and whatever the
+    procedure, observed and bootstrap data share it.
     certificate and settings : as in `fit_many`; a replicate depends on its dataset, the dataset's name, its number, the
     key and the settings alone.
 
@@ -93,7 +97,7 @@ def likelihood_ratio_test(
     model, data, ids, settings = _question(model_or_fits, data, ids, settings)
     _check(model, replicates, restarts, settings)
     level, root = check_level(level), keys.root_key(key)
-    settings = {**settings, "certificate": certificate, "threads": threads}
+    settings = {**settings, "acceleration": acceleration, "certificate": certificate, "threads": threads}
     procedure = Procedure(
         model,
         replace(model, n_components=model.n_components + 1),
