@@ -23,7 +23,11 @@ from emjax.base.records import Array, Params
 from emjax.base.status import DataError, Flag, Status
 from emjax.engine import stopping
 
-METHODS = (None, "squarem")
+# How a lane steps until it has taken `LATE` iterations, and from there. By then it is on its way to one optimum.
+PHASES: dict[Any, tuple[str | None, str | None]] = {
+    None: (None, None), "squarem": ("squarem", "squarem"), "auto": (None, "squarem"),
+}  # fmt: skip
+LATE = 128
 SHORTEST = 1.2  # an alpha worth a step; 1 is the plain EM point
 GROWTH = 4.0  # the longest step, over one that held
 MOST_LOST = 1.0  # nats that landing may lose
@@ -62,8 +66,8 @@ class Move(NamedTuple):
 
 def check(acceleration: Any) -> None:
     """Errors: `DataError` for a method that is not there."""
-    if acceleration not in METHODS:
-        raise DataError(f"acceleration={acceleration!r}: use None or 'squarem'.")
+    if not (acceleration is None or isinstance(acceleration, str)) or acceleration not in PHASES:
+        raise DataError(f"acceleration={acceleration!r}: use 'auto', 'squarem' or None.")
 
 
 def begin(model: Model, params: Params, prepared: Any, dtype: Any) -> Cycle:

@@ -177,14 +177,22 @@ def fit_lane(
     prepared, problems = model.prepare(data, prior, fixed)
     dtype = jnp.result_type(data.y)
     tol = jnp.asarray(stop.tol, dtype)
-    lane = begin(model, model.from_user(params, prepared), tol, prepared, dtype, acceleration)
+    early, late = squarem.PHASES[acceleration]
+    lane = begin(model, model.from_user(params, prepared), tol, prepared, dtype, early)
     lane = lane._replace(status=jnp.where(problems > 0, Status.INVALID_DATA, lane.status).astype(jnp.int32))
     limit = jnp.int32(stop.max_iterations)
-    lane = jax.lax.while_loop(
-        lambda lane: lane.status == Status.RUNNING,
-        lambda lane: tick(model, degeneracy, limit, prepared, lane, acceleration),
-        lane,
-    )
+
+    def run(lane: Lane, acceleration: str | None, until: int) -> Lane:
+        return jax.lax.while_loop(
+            lambda lane: (lane.status == Status.RUNNING) & (lane.iterations < until),
+            lambda lane: tick(model, degeneracy, limit, prepared, lane, acceleration),
+            lane,
+        )
+
+    if early != late:
+        lane = run(lane, early, squarem.LATE)
+        lane = lane._replace(cycle=squarem.begin(model, lane.params, prepared, dtype))
+    lane = run(lane, late, stop.max_iterations)
     broken = problems != Problem.NONE
     ended = jax.tree.map(lambda a: jnp.where(broken, jnp.nan, a), model.to_user(lane.params, prepared))
     log_likelihood, objective = (jnp.where(broken, jnp.nan, a) for a in (lane.log_likelihood, lane.objective))

@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.records import Params
 from emjax.base.status import Flag, Status
-from emjax.engine import blocks, certificate, choice, passes, scheduler, stages
+from emjax.engine import blocks, certificate, choice, passes, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import ChunkFit, Counter, Plan, padded, put
 
@@ -45,12 +45,10 @@ class EndPoints:
         return jax.tree.map(lambda a: padded(a, size), self.params)
 
     def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:
-        """One more pass of the scheduler, float64, one lane for each of `rows`."""
-        plan = self.plan
-        size = blocks.lane_room(len(rows), plan.width)
+        """Once more through the scheduler, float64, one lane for each of `rows`."""
+        size = blocks.lane_room(len(rows), self.plan.width)
         params = jax.tree.map(lambda a: padded(a, size), params)
-        fresh = scheduler.begin_lanes(plan.model, self.prepared, params, np.full(size, tol), plan.acceleration)
-        return passes.run_pass(plan, self.prepared, rows.astype(np.int32), fresh, scheduler.NEVER, size, counter)
+        return passes.run_all(self.plan, self.prepared, rows, params, np.full(size, tol), counter)
 
     def _accept(self, rows: np.ndarray, lanes: Any, better: np.ndarray, flag: Flag) -> None:
         """Adopt the lanes of `rows` where `better`."""

@@ -8,58 +8,77 @@ last gains foretell, so that no slow lane is left running alone at the end; that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from emjax.base.records import Params
 from emjax.base.status import Status
 from emjax.engine import choice, scheduler
+from emjax.engine.acceleration import LATE, PHASES
 from emjax.engine.chunks import Counter, Plan, padded, put
 from emjax.engine.em import Lane
 
-PAUSE = 128  # iterations after which lanes that are left are put in order; fewer would leave most of them unread
-
-Run = Callable[[np.ndarray, Lane, int], Lane]  # which lanes (positions), their states, where to pause -> their states
+PAUSE = LATE  # iterations after which lanes that are left are put in order; fewer would leave most of them unread
 
 
-def run_all(run: Run, plan: Plan, lanes: Lane, count: int) -> Lane:
-    """How the first `count` lanes ended: `plan.restarts` of one dataset, as many of the next, and so on."""
-    race, restarts = plan.race, plan.restarts
+def run_all(
+    plan: Plan, data: Any, dataset: np.ndarray, starts: Params, tol: np.ndarray, counter: Counter, race: bool = False
+) -> Lane:
+    """How the lanes of L datasets, from `starts` (prepared units), ended: NumPy.
+
+    starts, tol : padded to whole blocks. race : whether the plan's race is run, among `plan.restarts` lanes of one
+    dataset, as many of the next, and so on.
+    """
+    count, size = len(dataset), len(tol)
+    early, late = PHASES[plan.acceleration]
+    rules = plan.race if race else None
     # With no more restarts than places, or a short run that is no shorter than the whole, there is nothing to race.
-    if race is not None and (restarts <= race.keep or race.iterations >= plan.stop.max_iterations):
-        race = None
-    few = count <= plan.width
-    pause = race.iterations if race is not None else scheduler.NEVER if few else PAUSE
-    lanes = run(np.arange(count), lanes, pause)
+    if rules is not None and (plan.restarts <= rules.keep or rules.iterations >= plan.stop.max_iterations):
+        rules = None
+    all_at_once = count <= plan.width and early == late
+    pause = rules.iterations if rules is not None else scheduler.NEVER if all_at_once else PAUSE
+
+    def run(which: np.ndarray, lanes: Lane, pause: int, acceleration: str | None) -> Lane:
+        """Always of one size, so that a second pass compiles nothing."""
+        return _pass(plan, data, dataset[which].astype(np.int32), lanes, pause, counter, acceleration)
+
+    fresh = scheduler.begin_lanes(plan.model, data, starts, tol, early)
+    lanes = run(np.arange(count), fresh, pause, early)
 
     def go_on(which: np.ndarray) -> None:
         again = np.flatnonzero(which)
-        if len(again):
-            again = again[np.argsort(-_iterations_left(lanes)[again], kind="stable")]
-            put(lanes, again, run(again, jax.tree.map(lambda leaf: leaf[again], lanes), scheduler.NEVER))
+        if len(again) == 0:
+            return
+        again = again[np.argsort(-_iterations_left(lanes)[again], kind="stable")]
+        left = jax.tree.map(lambda leaf: padded(leaf[again], size), lanes)
+        if early != late:
+            left = left._replace(cycle=scheduler.begin_lanes(plan.model, data, left.params, tol, late).cycle)
+        ended = run(again, left, scheduler.NEVER, late)
+        put(lanes, again, ended._replace(cycle=None) if early != late else ended)
 
     halted = lanes.status == Status.RUNNING
-    if race is None:
+    if rules is None:
         go_on(halted)
         return lanes
-    leading = _leading(race.keep, lanes, restarts).ravel()
+    leading = _leading(rules.keep, lanes, plan.restarts).ravel()
     go_on(halted & leading)
     # What leads a race may be on its way to a collapse: then the others are not out of it.
-    sound = np.repeat(_eligible(lanes, restarts).any(axis=1), restarts)
+    sound = np.repeat(_eligible(lanes, plan.restarts).any(axis=1), plan.restarts)
     go_on(halted & ~leading & ~sound)
     lanes.status[lanes.status == Status.RUNNING] = Status.STOPPED_EARLY
     return lanes
 
 
-def run_pass(plan: Plan, data: Any, dataset: np.ndarray, lanes: Lane, pause: int, size: int, counter: Counter) -> Lane:
-    """One pass of the scheduler over the first len(dataset) lanes, in room for `size`; the result is NumPy's."""
-    count = len(dataset)
-    lanes = jax.tree.map(lambda a: a if len(a) == size else padded(a, size), lanes)
+def _pass(
+    plan: Plan, data: Any, dataset: np.ndarray, lanes: Lane, pause: int, counter: Counter, acceleration: str | None
+) -> Lane:
+    """One pass of the scheduler over the first len(dataset) lanes of those there is room for; the result is NumPy's."""
+    count, size = len(dataset), len(lanes.tol)
     ended, executed = scheduler.run_lanes(
         plan.model, plan.degeneracy, plan.width, data, padded(dataset, size), lanes, np.int32(count),
-        np.int32(plan.stop.max_iterations), np.int32(pause), plan.acceleration,
+        np.int32(plan.stop.max_iterations), np.int32(pause), acceleration,
     )  # fmt: skip
     ended = jax.tree.map(lambda a: np.array(a)[:count], ended)
     counter.add(np.asarray(lanes.iterations)[:count], ended.iterations, executed)

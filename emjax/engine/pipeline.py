@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.records import Data, Params
 from emjax.base.status import Problem
-from emjax.engine import blocks, choice, devices, passes, scheduler, stages
+from emjax.engine import blocks, choice, devices, passes, stages
 from emjax.engine.choice import Landscape
 from emjax.engine.chunks import Chunk, ChunkFit, Counter, Plan, cast, padded, put
 from emjax.engine.em import Lane
@@ -96,15 +96,8 @@ def _run_round(
     """One lane for each pair of `dataset` and `restart`, raced or not, to its end."""
     starts = cast(_starts(plan, chunk, prepared, dataset, restart), plan.precision)
     data = cast(prepared, plan.precision)
-    size = len(jax.tree.leaves(starts)[0])
-    tol = np.full(size, plan.stop.tol, plan.precision)
-    fresh = scheduler.begin_lanes(plan.model, data, starts, tol, plan.acceleration)
-
-    def run(which: np.ndarray, lanes: Lane, pause: int) -> Lane:
-        """One pass over some of the lanes; always of one size, so that a second pass compiles nothing."""
-        return passes.run_pass(plan, data, dataset[which], lanes, pause, size, counter)
-
-    return passes.run_all(run, plan, fresh, len(dataset))
+    tol = np.full(len(jax.tree.leaves(starts)[0]), plan.stop.tol, plan.precision)
+    return passes.run_all(plan, data, dataset, starts, tol, counter, race=True)
 
 
 def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restart: np.ndarray) -> Params:

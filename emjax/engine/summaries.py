@@ -79,7 +79,7 @@ def _settings(settings: Any) -> list[str]:
     return [
         f"settings          tol {settings.stop.tol:g} nats, max_iterations {settings.stop.max_iterations}, restarts "
         f"{settings.restarts}, {settings.precision}{'' if settings.polish else ' unpolished'}, "
-        f"{settings.acceleration or 'no'} acceleration",
+        f"acceleration {settings.acceleration or 'none'}",
         f"degeneracy        min_scale_ratio {rules.min_scale_ratio:g} of the {rules.relative_to}, min_rows "
         f"{'by the model' if rules.min_rows is None else rules.min_rows}; suspect below {rules.suspect_scale_ratio:g} "
         f"or {rules.suspect_rows:g} rows a parameter",

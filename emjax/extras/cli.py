@@ -128,7 +128,12 @@ def _add_common(command: Any) -> None:
     command.add_argument(
         "--race", action="store_true", help="a short run from every start, then only the best few to their ends"
     )
-    command.add_argument("--acceleration", choices=["squarem"], help="extrapolate EM's steps (default: plain EM)")
+    command.add_argument(
+        "--acceleration",
+        choices=["auto", "squarem", "none"],
+        default="auto",
+        help="extrapolate EM's steps: of lanes that are slow, of all, of none (default %(default)s)",
+    )
 
 
 def _at_least(smallest: int) -> Any:
@@ -177,7 +182,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         noise=arguments.noise,
         seed=arguments.seed,
         precision=arguments.precision,
-        acceleration=arguments.acceleration,
+        acceleration=None if arguments.acceleration == "none" else arguments.acceleration,
         start=arguments.start,
         race=arguments.race,
     )
@@ -245,7 +250,7 @@ def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> An
         stop=emjax.Stop(tol=arguments.tol),
         precision=arguments.precision,
         race=emjax.Race() if arguments.race else None,
-        acceleration=arguments.acceleration,
+        acceleration=None if arguments.acceleration == "none" else arguments.acceleration,
         ids=groups.labels,
         progress=reporter,
     )

@@ -28,7 +28,7 @@ def describe_design(experiment: Experiment) -> str:
         f"y = {k1:g} x + {b1:g} + N(0, {s1:g}^2) or y = {k2:g} x + {b2:g} + N(0, {s2:g}^2), each with probability 1/2, "
         f"x ~ U(0, 10)\n"
         f"n = {design.n}, {len(experiment.valid):,} replicates, {starts}, seed {design.seed}, {design.precision}, "
-        f"{settings.acceleration or 'no'} acceleration, "
+        f"acceleration {settings.acceleration or 'none'}, "
         f"tol {settings.stop.tol:g} nats, at most {settings.stop.max_iterations:,} iterations"
     )
 

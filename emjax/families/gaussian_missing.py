@@ -51,7 +51,7 @@ class MissingGaussian(Gaussian):
     nothing. Without missing cells this is `Gaussian`.
 
     Where much is missing EM is slow: its rate is the largest fraction of missing information
-    (`acceleration="squarem"` helps). Two columns that are never observed together leave their partial covariance free:
+    (the default acceleration helps). Two columns that are never observed together leave their partial covariance free:
     the smallest eigenvalue of the certificate is then 0.
     """
 

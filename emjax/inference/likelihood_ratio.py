@@ -71,7 +71,7 @@ def likelihood_ratio_test(
     replicates: int = 199,
     restarts: int = 10,
     race: Race | None = _RACE,
-    acceleration: str | None = "squarem",
+    acceleration: str | None = "auto",
     level: float = 0.95,
     ids: Any = None,
     certificate: bool | None = False,
@@ -86,7 +86,7 @@ def likelihood_ratio_test(
     restarts : random starts of K and of K + 1 components, observed and bootstrap data alike. K + 1 are started
     once more where a random component of the K fit is split and its halves are moved apart. Unmoved, the halves have
     the likelihood of K components exactly, so the statistic is never taken below 0; but that alone is no valid optimum.
-    race, acceleration : as in `fit_many`, but on by default: a component too many makes EM slow, and whatever the
+    race, acceleration : as in `fit_many`, but a race by default: a component too many makes EM slow, and whatever the
     procedure, observed and bootstrap data share it.
     certificate and settings : as in `fit_many`; a replicate depends on its dataset, the dataset's name, its number, the
     key and the settings alone.

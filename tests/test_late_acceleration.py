@@ -1,0 +1,86 @@
+"""`acceleration="auto"`, the default: plain EM for 128 iterations, then extrapolation of the lanes that are left."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import emjax
+from emjax import Race, Status, Stop
+from emjax.engine.acceleration import LATE
+from tests.promises import LINES, RESTARTS, SEED, D, at, lines, same_fits, truth
+
+NOISE = 30.0  # times the article's: some lanes take more than 128 iterations at tol 1e-8, most do not
+STOP = Stop(tol=1e-8)
+
+
+@cache
+def fits(method: str | None, **settings: Any) -> emjax.Fits:
+    return emjax.fit_many(
+        LINES, lines(NOISE), SEED, restarts=RESTARTS, certificate=False, stop=STOP, acceleration=method, **settings
+    )
+
+
+def test_quick_lanes_are_plain_and_slow_ones_end_sooner() -> None:
+    plain, found = fits(None).restarts, fits("auto").restarts
+    slow = plain.iterations > LATE
+    assert 5 < slow.sum() < slow.size - 5
+    for name in ("log_likelihood", "status", "iterations", "remaining"):
+        np.testing.assert_array_equal(getattr(found, name)[~slow], getattr(plain, name)[~slow])
+    assert found.iterations[slow].min() > LATE, "the first of them are plain EM's"
+    assert (found.iterations[slow] - LATE).sum() < 0.6 * (plain.iterations[slow] - LATE).sum()
+    assert np.all(found.status == Status.CONVERGED)
+    # Plain EM's own stop leaves more than the tolerance on slow lanes.
+    assert np.all(found.objective >= plain.objective - STOP.tol)
+
+
+def test_it_is_the_default_and_is_kept() -> None:
+    found = emjax.fit_many(LINES, lines(NOISE), SEED, restarts=RESTARTS, certificate=False, stop=STOP)
+    same_fits(found, fits("auto"))
+    assert found.settings.acceleration == "auto" and "acceleration auto" in found.summary()
+
+
+def test_a_lane_does_not_depend_on_its_company() -> None:
+    """One dataset has fewer lanes than a block, which plain EM runs to their ends in one pass."""
+    slowest = int(np.argmax(fits(None).restarts.iterations.max(axis=1)))
+    one = emjax.fit(LINES, at(lines(NOISE), slowest), SEED, id=slowest, restarts=RESTARTS, certificate=False, stop=STOP)
+    assert one.restarts.iterations.max() > LATE
+    same_fits(fits("auto"), one, slowest, ())
+    order = np.arange(D)[::-1]
+    mixed = emjax.fit_many(
+        LINES, at(lines(NOISE), order), SEED, ids=order, restarts=RESTARTS, certificate=False, stop=STOP, chunk=3
+    )
+    same_fits(fits("auto"), mixed, order, slice(None))
+
+
+def test_what_leads_a_race_is_extrapolated() -> None:
+    race = Race(iterations=20, keep=2)
+    plain, found = fits(None, race=race).restarts, fits("auto", race=race).restarts
+    np.testing.assert_array_equal(found.status == Status.STOPPED_EARLY, plain.status == Status.STOPPED_EARLY)
+    on = (plain.iterations > LATE) & (found.status != Status.STOPPED_EARLY)
+    assert on.any() and found.iterations[on].sum() < 0.6 * plain.iterations[on].sum()
+
+
+def test_fit_lane_is_the_fit() -> None:
+    start = truth(NOISE)
+    many = emjax.fit_many(LINES, lines(NOISE), SEED, start=start, certificate=False, stop=STOP)
+    with jax.enable_x64(True):
+        data, params = jax.tree.map(jnp.asarray, (lines(NOISE), start))
+        run = jax.jit(jax.vmap(lambda row: emjax.fit_lane(LINES, row, params, stop=STOP, acceleration="auto")))
+        lanes = jax.tree.map(np.asarray, run(data))
+    assert many.iterations.max() > LATE
+    np.testing.assert_array_equal(lanes.status, many.status)
+    np.testing.assert_allclose(lanes.objective, many.objective, rtol=0, atol=1e-8)
+    assert np.mean(lanes.iterations == many.iterations) > 0.9
+
+
+@pytest.mark.parametrize("polish", [True, False])
+def test_float32_lanes_end_there_too(polish: bool) -> None:
+    settings = {"restarts": RESTARTS, "certificate": False, "stop": Stop(tol=1e-4), "polish": polish}
+    found = emjax.fit_many(LINES, lines(NOISE), SEED, precision="float32", **settings)
+    best = fits(None)
+    good = np.isin(found.status, (Status.CONVERGED, Status.PRECISION_LIMIT))
+    assert good.all() and np.mean(np.abs(found.log_likelihood - best.log_likelihood) < 0.01) > 0.9
