@@ -61,8 +61,19 @@ def test_a_test_depends_on_its_dataset_key_and_name_alone(data: Data, found: Lik
 def test_a_replicate_without_a_valid_optimum_is_an_exceedance(data: Data, found: LikelihoodRatioTest) -> None:
     simulated = found.replicates.copy()
     simulated[1, :3] = np.nan
-    counted = likelihood_ratio._result(None, found.null, found.statistic, simulated, 0.95)
+    counted = likelihood_ratio._result(None, found.null, found.statistic, simulated, 0.95, "exceed")
     assert counted.failed.tolist() == [0, 3, 0] and counted.exceedances[1] == 3 and counted.p[1] == 4 / 20
+
+
+def test_replicates_without_a_valid_optimum_can_be_omitted(found: LikelihoodRatioTest) -> None:
+    simulated = found.replicates.copy()
+    simulated[0, :3] = np.nan
+    simulated[1, :] = np.nan
+    counted = likelihood_ratio._result(None, found.null, found.statistic, simulated, 0.95, "omit")
+    exceed = int(np.sum(simulated[0, 3:] >= found.statistic[0]))
+    assert counted.failed.tolist() == [3, 19, 0] and counted.exceedances[0] == exceed > 0
+    assert counted.p[0] == (1 + exceed) / 17 and counted.p[1] == 1.0 and np.isnan(counted.lower[1])
+    assert counted.lower[0] == likelihood_ratio.wilson(np.array(exceed), 16)[0]
 
 
 def test_collapsed_fits_are_no_valid_optimum(data: Data) -> None:
@@ -111,6 +122,7 @@ def test_bad_input(data: Data) -> None:
     for given, arguments, text in (
         (MODEL, {"data": data, "replicates": 100}, "multiple of 20"),
         (MODEL, {"data": data, "restarts": 0}, "restarts=0"),
+        (MODEL, {"data": data, "failed": "drop"}, "failed='drop'"),
         (MODEL, {}, "needs data"),
         (MODEL, {"data": data, "prior": {"weights": emjax.Dirichlet(2.0)}}, "no use for prior="),
         (fits, {"data": data}, "leave data and ids out"),

@@ -28,6 +28,7 @@ from emjax.inference.percentiles import check_level
 APART = 0.5  # standard deviation, in free coordinates, of the noise that parts the halves of a split component
 SPLIT = 2**32 - 1  # the number, among a dataset's restarts, of the key for that
 _RACE = Race()
+FAILED = ("exceed", "omit")
 _OF_FITS = ("stop", "degeneracy", "precision", "polish")
 
 
@@ -38,9 +39,9 @@ class LikelihoodRatioTest:
     null : the fits of K components by the test's procedure. statistic (D,) : 2 (l_{K+1} - l_K), nats doubled, 0 or
     larger. p (D,) : (1 + exceedances) / (B + 1), NaN where there is no valid fit of K or of K + 1 components, see
     `reasons`. lower, upper (D,) : Wilson's interval (1927) at `level` for the p value that endless replicates would
-    give, from the share of exceedances. exceedances (D,) : replicates with a statistic as large as the observed one, or
-    without a valid optimum; failed (D,) : how many of the latter. replicates (D, B) : their statistics, NaN where
-    failed.
+    give, from the share of exceedances. exceedances (D,) : replicates with a statistic as large as the observed one,
+    and those without a valid optimum unless they are omitted, B being less then; failed (D,) : how many of the latter.
+    replicates (D, B) : their statistics, NaN where failed.
     """
 
     null: Fit | Fits
@@ -72,6 +73,7 @@ def likelihood_ratio_test(
     restarts: int = 10,
     race: Race | None = _RACE,
     acceleration: str | None = "auto",
+    failed: str = "exceed",
     level: float = 0.95,
     ids: Any = None,
     certificate: bool | None = False,
@@ -88,6 +90,9 @@ def likelihood_ratio_test(
     the likelihood of K components exactly, so the statistic is never taken below 0; but that alone is no valid optimum.
     race, acceleration : as in `fit_many`, but a race by default: a component too many makes EM slow, and whatever the
     procedure, observed and bootstrap data share it.
+    failed : replicates without a valid optimum, say as every start of K + 1 free scales collapsed, "exceed" the
+    observed statistic, which is safe, but where they are more than one in twenty hardly anything is rejected; or "omit"
+    them, which keeps the level, as observed data are tested only where the same procedure finds them a valid optimum.
     certificate and settings : as in `fit_many`; a replicate depends on its dataset, the dataset's name, its number, the
     key and the settings alone.
 
@@ -96,6 +101,8 @@ def likelihood_ratio_test(
     """
     model, data, ids, settings = _question(model_or_fits, data, ids, settings)
     _check(model, replicates, restarts, settings)
+    if failed not in FAILED:
+        raise DataError(f"failed={failed!r}: use 'exceed' or 'omit'.")
     level, root = check_level(level), keys.root_key(key)
     settings = {**settings, "acceleration": acceleration, "certificate": certificate, "threads": threads}
     procedure = Procedure(
@@ -112,7 +119,7 @@ def likelihood_ratio_test(
     tested = np.flatnonzero(np.isfinite(statistic))
     for block in resampling.blocks(at, tested, names, root, "parametric", replicates):
         simulated[block.rows, block.numbers] = procedure(block.data, block.names)[1]
-    return _result(model_or_fits, null, statistic, simulated, level)
+    return _result(model_or_fits, null, statistic, simulated, level, failed)
 
 
 def _question(given: Any, data: Any, ids: Any, settings: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
@@ -150,14 +157,17 @@ def _check(model: Any, replicates: Any, restarts: Any, settings: dict[str, Any])
     resampling.check(model, "parametric")
 
 
-def _result(given: Any, null: Fits, statistic: np.ndarray, simulated: np.ndarray, level: float) -> LikelihoodRatioTest:
-    replicates = simulated.shape[1]
-    failed = np.sum(np.isnan(simulated), axis=1)
-    exceedances = failed + np.sum(simulated >= statistic[:, None], axis=1)
+def _result(
+    given: Any, null: Fits, statistic: np.ndarray, simulated: np.ndarray, level: float, rule: str
+) -> LikelihoodRatioTest:
     tested = np.isfinite(statistic)
-    failed, exceedances = np.where(tested, failed, 0), np.where(tested, exceedances, 0)
-    p = np.where(tested, (1.0 + exceedances) / (replicates + 1.0), np.nan)
-    lower, upper = (np.where(tested, limit, np.nan) for limit in wilson(exceedances, replicates, level))
+    failed = np.where(tested, np.sum(np.isnan(simulated), axis=1), 0)
+    counted = simulated.shape[1] - (failed if rule == "omit" else 0)
+    exceedances = np.sum(simulated >= statistic[:, None], axis=1) + (failed if rule == "exceed" else 0)
+    p = np.where(tested, (1.0 + exceedances) / (counted + 1.0), np.nan)
+    known = tested & (np.asarray(counted) > 0)
+    limits = wilson(exceedances, np.maximum(counted, 1), level)
+    lower, upper = (np.where(known, limit, np.nan) for limit in limits)
     found = statistic, p, lower, upper, exceedances, failed, simulated
     if not isinstance(given, Fit):
         return LikelihoodRatioTest(null, *found, level)
@@ -165,7 +175,7 @@ def _result(given: Any, null: Fits, statistic: np.ndarray, simulated: np.ndarray
     return LikelihoodRatioTest(null[0], statistic, p, lower, upper, exceedances, failed, simulated, level)
 
 
-def wilson(count: np.ndarray, total: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def wilson(count: np.ndarray, total: int | np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's interval of a probability from `count` among `total` (1927, JASA 22, 209-212)."""
     z = NormalDist().inv_cdf(0.5 + 0.5 * level)
     share, spread = np.asarray(count) / total, z * z / total
