@@ -173,7 +173,8 @@ def verdict(found: list[Outcome], tol: float, method: str = "squarem") -> str:
         f"Slow cases (mean of plain EM >= {SLOW} maps) with at most 1/{MUST:g} of the maps: {len(reached)} of "
         f"{len(slow)}. Faster by the clock: {len(faster)} of {len(found)} cases. Of {lanes} lanes {up} ended at "
         f"a better and {down} at a worse optimum; short of theirs by more than tol: EM {short[0]}, "
-        f"{method} {short[1]}; collapsed: EM {before}, {method} {worse}.\nVerdict: by these cases {method if good else 'plain EM'} should be the default."
+        f"{method} {short[1]}; collapsed: EM {before}, {method} {worse}."
+        f"\nVerdict: by these cases {method if good else 'plain EM'} should be the default."
     )
 
 
