@@ -1,12 +1,12 @@
 """Standard errors of many fits: their time beside that of the fits, and their memory against the number of fits.
 
-    python bench/errors.py time [--fits 10000] [--rows 200] [--only TEXT]
+    python bench/errors.py time [--fits 10000] [--rows 200] [--rounds 3] [--only TEXT]
     python bench/errors.py memory
 
-time : claim: they cost less than the fits themselves, ten restarts each. Fits and standard errors take turns, after a
-first round that compiles. memory : claim: beside what they return, and the padded copy of the data that every call of
-emjax makes, what standard errors hold is bounded by the chunk and not by the number of fits; each line is one process,
-whose fits have 15 parameters (five Gaussians in one dimension).
+time : claim: they cost less than the fits themselves, ten restarts each. Fits and standard errors take turns, compiled
+before. memory : claim: beside what they return, and the padded copy of the data that every call of emjax makes, what
+standard errors hold is bounded by the chunk and not by the number of fits; each line is one process, whose fits have 15
+parameters (five Gaussians in one dimension).
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def simulated(row: Row, n_fits: int, n_rows: int) -> emjax.Data:
     return emjax.Data(*data)
 
 
-def beside_fits(row: Row, n_fits: int, n_rows: int, rounds: int = 3) -> list[str]:
+def beside_fits(row: Row, n_fits: int, n_rows: int, rounds: int) -> list[str]:
     """One line of the table: seconds of the fits, and of each kind of standard error as a share of them."""
     data = simulated(row, n_fits, n_rows)
     fits = emjax.fit_many(row.model, data, 0, restarts=RESTARTS)
     runs: dict[str, Any] = {"fits": lambda: emjax.fit_many(row.model, data, 0, restarts=RESTARTS)}
     for kind in KINDS:
         runs[kind] = lambda kind=kind: emjax.standard_errors(fits, kind)
-    taken = timing.alternate(runs, rounds=rounds)
+        runs[kind]()  # compiles
+    taken = timing.alternate(runs, rounds=rounds, warm=0)
     shares = [timing.ratio(taken[kind], taken["fits"]) for kind in KINDS]
     seconds = [timing.spread(taken[name]).text() for name in ("fits", "observed")]
     reached = "yes" if max(share.median for share in shares) < 1 else "**no**"
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="time", choices=("time", "memory"))
     parser.add_argument("--fits", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=200, help="of a dataset (time)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed runs of each (time)")
     parser.add_argument("--only", default="", metavar="TEXT", help="models whose name contains it (time)")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -126,7 +128,7 @@ def main() -> None:
         print(timing.table(header, []))
         for row in rows():
             if given.only in row.name:
-                line = beside_fits(row, given.fits, given.rows)
+                line = beside_fits(row, given.fits, given.rows, given.rounds)
                 print(timing.table(header, [line]).splitlines()[-1], flush=True)
 
 
