@@ -46,7 +46,7 @@ def study(replicates: int, seed: int) -> Study:
 
 
 def one(replicates: int, before: int) -> None:
-    """After a study of `before` replicates print seconds of a study of so many replicates, its results included, and the most memory it held, bytes."""
+    """After a study of `before` replicates: seconds of one of `replicates`, results included, and its most bytes."""
     with tempfile.TemporaryDirectory() as folder:
         first = study(before, seed=1)
         first.run(Path(folder, "first"))
