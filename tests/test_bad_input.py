@@ -180,6 +180,20 @@ def test_batches_as_a_whole() -> None:
     refused(lambda: many(two, threads=-1, chunk=1), "threads")
 
 
+def test_what_comes_after_a_fit_takes_fits() -> None:
+    """Not their parameters, nor fits where standard errors are wanted."""
+    found = base()[0]
+    for call in (
+        emjax.standard_errors, emjax.polish, emjax.criteria, emjax.latent_class_fit,
+        lambda what: emjax.profile_intervals(what, "scale", 0),
+        lambda what: emjax.bootstrap(what, 0),
+    ):  # fmt: skip
+        refused(lambda call=call: call(found.params), "MixtureParams", "fit_many")
+    for call in (emjax.intervals, emjax.wald_tests):
+        refused(lambda call=call: call(found), "not Fit", "standard_errors")
+    refused(lambda: emjax.fold_in(found.params, ONE, SEED), "MixtureParams", "PLSA")
+
+
 def test_predictions() -> None:
     found = base()[0]
     refused(lambda: found.predict(Y), "Data")

@@ -11,7 +11,7 @@ from scipy import stats
 import emjax
 from emjax import Data, Flag, GatedMarkovParams, Gaussian, HiddenMarkov, MixtureParams, Problem, Status, Stop
 from tests import lanes
-from tests.test_gated_chain import FAMILY, MODEL, TRUTH, simulated
+from tests.test_gated_chain import BOTH, FAMILY, MODEL, TRUTH, simulated
 
 pytestmark = pytest.mark.slow
 
@@ -96,3 +96,33 @@ def test_a_newton_step_never_lowers_the_objective_however_far_it_starts() -> Non
     log_likelihood = jax.device_get(jax.vmap(path)(starts))
     assert np.all(np.isfinite(log_likelihood))
     assert np.min(np.diff(log_likelihood, axis=1)) > -1e-9
+
+
+def test_tables_say_which_logit_a_coefficient_is_of(tmp_path: Any) -> None:
+    """Component: the state that is left; first index: the one that is entered; second: the intercept, then z."""
+    one = simulated(400)
+    z, unit = (one.z - 50.0) / 7.0, np.repeat(np.arange(40), 10)
+    broken = np.where(np.arange(400) == 3, np.inf, one.y)
+    moves = np.array([[[0.0, 0.0], [-1.0, 1.0]], [[-1.0, 1.0], [0.0, 0.0]]])
+    start = MixtureParams(GatedMarkovParams(np.zeros((2, 2)), moves), FAMILY)
+    batch = Data(np.stack([one.y, broken]), z=np.stack([z, z]), unit=unit)
+    fits = emjax.fit_many(BOTH, batch, 0, start=start, ids=["whole", "broken"])
+    assert fits.status.tolist() == [Status.CONVERGED, Status.INVALID_DATA]
+    fit, errors, latent = fits[0], emjax.standard_errors(fits), fits.params.latent
+    frame = fits.to_frame().set_index(["dataset", "component", "parameter"])
+    for name, k, index in (("initial", 0, (1,)), ("transitions", 0, (1, 1)), ("transitions", 1, (0, 0))):
+        entry = f"{name}[{','.join(map(str, index))}]"
+        row, estimate, se = (
+            frame.loc["whole", k, entry],
+            *(getattr(record, name)[(0, k, *index)] for record in (latent, errors.se.latent)),
+        )
+        assert (row.estimate, row.se, row.reason) == (estimate, se, "")
+        assert row.lower < estimate < row.upper and np.isnan(frame.loc["broken", k, entry].estimate)
+        (line,) = (line.split() for line in fit.summary().splitlines() if line.split()[:2] == [entry, str(k)])
+        np.testing.assert_allclose([float(cell) for cell in line[2:5]], [estimate, se, estimate / se], rtol=2e-2)
+    for k, entry in ((1, "initial[0]"), (0, "transitions[0,1]"), (1, "transitions[1,0]")):  # the baselines
+        row = frame.loc["whole", k, entry]
+        assert (row.estimate, row.reason) == (0.0, "fixed") and np.isnan(row.se)
+    fits.save(tmp_path / "fits.npz")
+    again = emjax.load(tmp_path / "fits.npz")
+    assert again.model == BOTH and again.to_frame().equals(fits.to_frame())

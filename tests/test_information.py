@@ -147,6 +147,21 @@ def test_only_coefficients_are_tested(regression_references: dict[str, Regressio
     assert np.all(np.isnan(tests.z.latent.weights)) and np.all(np.isnan(tests.p.family.scale))
 
 
+def test_coefficients_of_gates_are_tested_and_probabilities_are_not() -> None:
+    logits, chances = np.array([[0.5, -1.0], [0.2, 3.0]]), np.full((2, 2), 0.5)
+    for record, tested in (
+        (emjax.GatingParams(logits), [True]),
+        (emjax.GatedMarkovParams(chances[0], np.stack([logits, -logits])), [False, True]),
+        (emjax.GatedMarkovParams(logits, chances), [True, False]),
+        (emjax.GatedMarkovParams(logits, np.stack([logits, -logits])), [True, True]),
+        (emjax.MarkovParams(chances[0], chances), [False, False]),
+    ):
+        se = type(record)(*(np.full(np.shape(part), 0.5) for part in record))
+        z = emjax.wald_tests(emjax.StandardErrors(record, se, se, "observed", None)).z
+        for values, part, known in zip(z, record, tested, strict=True):
+            np.testing.assert_array_equal(values, 2.0 * np.asarray(part) if known else np.nan)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

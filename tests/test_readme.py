@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import emjax
+
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
 
@@ -21,6 +23,20 @@ def test_python_blocks_run(capsys):
     for block in blocks:
         exec(compile(block, "<README.md>", "exec"), namespace)
     assert "CONVERGED" in capsys.readouterr().out
+
+
+def test_every_model_has_its_row_and_its_example():
+    """Families, latent structures and models that the package exports, and every call that the table shows."""
+    section = TEXT.split("\n## Models\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][1:]
+    code = "".join(_blocks("python"))
+    calls = {name for row in rows for name in re.findall(r"`(\w+)\(", row) + re.findall(r", (\w+)\(", row)}
+    assert len(rows) >= 20 and [name for name in sorted(calls) if f"{name}(" not in code] == []
+    settings = {text for row in rows for text in re.findall(r"\w+=\"\w+\"", row)}
+    assert [text for text in sorted(settings) if text not in code] == []
+    prepared = {name for name, value in vars(emjax).items() if isinstance(value, type) and hasattr(value, "prepare")}
+    inside = {"Model", "Family", "Latent", "FamilyDefaults", "LogDensity", "MarkovChain", "GatedChain", "MixingWeights"}
+    assert prepared - inside - calls == set()
 
 
 def test_shell_blocks_parse():

@@ -196,6 +196,12 @@ def test_fits_of_a_stream_can_be_saved(tmp_path: Path) -> None:
         (lambda key: Data(jnp.zeros(5), z=jnp.zeros((40, 1))), "y has 5 rows but z has shape"),  # more than are padded
         (lambda key: Data(jnp.zeros(4), unit=jnp.array([0, 0, 1, 1])), "without weight"),
         (lambda key: Data(jnp.zeros(4), unit=jnp.array([3, 3, 5, 5]), weight=jnp.ones(2)), "number its units"),
+        (lambda key: Data(jnp.zeros(5), jnp.ones((5, 1)), weight=jnp.ones(40)), "weight has shape .* 5 units"),
+        (lambda key: Data(jnp.zeros(5), weight=jnp.ones((5, 1))), "weight has shape .*one weight a unit"),
+        (
+            lambda key: Data(jnp.zeros(4), jnp.ones((4, 1)), unit=jnp.array([0, 0, 1, 1]), weight=jnp.ones(30)),
+            "weight has shape .* 2 units",
+        ),
         ("data", "give a function"),
     ],
 )

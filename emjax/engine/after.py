@@ -11,6 +11,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
+from emjax.base.status import DataError
 from emjax.engine import blocks, datasets, devices, runner
 from emjax.engine.generated import Generated
 from emjax.engine.programs import Program
@@ -42,8 +43,15 @@ class Fitted(NamedTuple):
 Function = Callable[[Model, Fitted, Any], Any]  # model, dataset, extra -> arrays
 
 
+def check(fits: Any) -> None:
+    """What did not come from a fit, such as its parameters alone, raises `DataError`."""
+    if not isinstance(fits, (Fit, Fits)):
+        raise DataError(f"A Fit or Fits is needed, not {type(fits).__name__}: give what fit or fit_many returned.")
+
+
 def point(fits: Fit | Fits) -> Point:
-    """Where the fits ended, in the user's units; of one fit a batch of one."""
+    """Where the fits ended, in the user's units; of one fit a batch of one. Errors: `DataError`, see `check`."""
+    check(fits)
     settings = fits.settings
     if isinstance(fits, Fit):
         params = jax.tree.map(lambda a: np.asarray(a)[None], fits.params)

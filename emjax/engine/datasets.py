@@ -85,8 +85,7 @@ def one(model: Model, data: Any) -> Data:
     data = _with_units(units.whole(data) if model.sequential else data)
     assert data.weight is not None
     n_units = n if data.unit is None else int(data.unit[-1]) + 1
-    if data.weight.shape != (n_units,):
-        raise DataError(f"weight has shape {data.weight.shape} but there are {n_units} units: give one weight a unit.")
+    check_weight(data.weight, n_units)
     model.check(data)
     return data
 
@@ -104,8 +103,16 @@ def check_shapes(data: Data) -> None:
         value = getattr(data, name)
         if value is not None and value.ndim != 1 and not (name == "observed" and value.shape == data.y.shape):
             raise DataError(f"{name} has shape {value.shape}: give one entry a row, ({n},).")
+    if data.weight is not None and data.weight.ndim != 1:
+        raise DataError(f"weight has shape {data.weight.shape}: give one weight a unit, (U,).")
     if data.x is not None and data.x.ndim != 2:
         raise DataError(f"x has shape {data.x.shape}: give covariates as (n, p), without the column of ones.")
+
+
+def check_weight(weight: Any, n_units: int) -> None:
+    """Weights, NumPy or traced, that are not one a unit raise `DataError`."""
+    if np.shape(weight) != (n_units,):
+        raise DataError(f"weight has shape {np.shape(weight)} but there are {n_units} units: give one weight a unit.")
 
 
 def _arrays(data: Any) -> Data:

@@ -140,6 +140,8 @@ def _padded(data: Data) -> Data:
     """`datasets.pad`, traced."""
     n = data.y.shape[0]
     weight = jnp.ones(n, jnp.bool_) if data.weight is None else data.weight
+    if data.unit is None:  # else `datasets.one` counts them, in the first dataset
+        datasets.check_weight(weight, n)
     n_rows = datasets.bucket(n)
     n_units = n_rows if data.unit is None else datasets.bucket(weight.shape[0] + 1)
 

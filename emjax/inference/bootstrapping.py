@@ -143,8 +143,8 @@ def bootstrap(
     """
     for name, value, smallest in (("replicates", replicates, 2), ("restarts", restarts, 0)):
         fitting.check_whole(name, value, smallest)
-    resampling.check(fits.model, kind)
     at, root = after.point(fits), keys.root_key(key)
+    resampling.check(at.model, kind)
     level = check_level(level)
     lost = _lost(at, np.atleast_1d(np.asarray(fits.status)), kind)
     ids = [fits.ids] if isinstance(fits, Fit) else list(fits.ids)

@@ -65,6 +65,7 @@ def criteria(fits: Fit | Fits, *, icl: str = "soft", n_for_bic: Any = None, thre
     """
     if icl not in FORMS:
         raise DataError(f"icl={icl!r}: use one of {', '.join(FORMS)}.")
+    after.check(fits)
     count = len(np.atleast_1d(fits.status))
     n = np.broadcast_to(np.asarray(fits.n_observations, np.float64), count)
     asked = n if n_for_bic is None else np.asarray(n_for_bic, np.float64)

@@ -22,7 +22,7 @@ import numpy as np
 
 from emjax.base.records import Data
 from emjax.base.status import DataError
-from emjax.engine import choice, fitting, keys
+from emjax.engine import after, choice, fitting, keys
 from emjax.engine.results import Fit, Fits
 
 STARTED = 0.02  # share of even probabilities in the start of a bootstrap fit: what is at 0 could not leave it
@@ -67,6 +67,7 @@ def latent_class_fit(
         fitting.check_whole("bootstraps", bootstraps, 1)
         if key is None:
             raise DataError("A bootstrap needs key=: a whole number or a jax key.")
+    after.check(fits)
     single = isinstance(fits, Fit)
     found = []
     for number, fit in enumerate([fits] if single else fits):

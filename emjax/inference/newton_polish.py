@@ -97,9 +97,9 @@ def polish(fits: Record, steps: int = 5, *, threads: int | None = None) -> Recor
     Errors: `DataError` for a number of steps below 1, or a model with parameters of its rows (PLSA).
     """
     check_whole("steps", steps, 1)
-    if fits.model.row_blocks:
-        raise DataError(f"{type(fits.model).__name__} has parameters of its rows: its information is not computed.")
     at = after.point(fits)
+    if at.model.row_blocks:
+        raise DataError(f"{type(at.model).__name__} has parameters of its rows: its information is not computed.")
     valid = np.atleast_1d(choice.eligible(np.asarray(fits.status)))
     state = _State(at, fits.settings.degeneracy, valid, threads)
     for _ in range(steps):

@@ -85,9 +85,10 @@ def split_tokens(counts: np.ndarray, key: Any) -> np.ndarray:
 
 
 def _terms(fit: Fit) -> np.ndarray:
-    terms = getattr(fit.params, "terms_of_topics", None)
-    if terms is None:
-        raise DataError(f"{type(fit.model).__name__} has no terms_of_topics: give the fit of a PLSA.")
+    terms = getattr(getattr(fit, "params", None), "terms_of_topics", None)
+    if terms is None or not isinstance(fit, Fit):
+        what = type(fit.model if isinstance(fit, Fit) else fit).__name__
+        raise DataError(f"{what} is no fit with terms_of_topics: give the fit of a PLSA.")
     return np.asarray(terms)
 
 

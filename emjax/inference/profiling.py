@@ -98,10 +98,9 @@ def profile_intervals(
 
     Errors: `DataError` for an unknown name, component or level, or a model with parameters of its rows (PLSA).
     """
-    level = check_level(level)
-    if fits.model.row_blocks:
-        raise DataError(f"{type(fits.model).__name__} has parameters of its rows: it has no profile.")
-    at = after.point(fits)
+    at, level = after.point(fits), check_level(level)
+    if at.model.row_blocks:
+        raise DataError(f"{type(at.model).__name__} has parameters of its rows: it has no profile.")
     entry, support = _entry(at, parameter, component)
     valid = np.atleast_1d(choice.eligible(np.asarray(fits.status)))
     root = NormalDist().inv_cdf(0.5 + 0.5 * level)

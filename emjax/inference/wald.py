@@ -17,6 +17,8 @@ from emjax.inference.information import StandardErrors
 from emjax.inference.percentiles import check_level
 
 SCALES = ("auto", "identity")
+# Fields of records; the last two, where they are no probabilities.
+COEFFICIENTS = (".coefficients", ".gating", ".initial", ".transitions")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Intervals:
 class WaldTests:
     """Wald tests of coefficients against 0: z and two-sided p values, records like the parameters'.
 
-    NaN for anything but coefficients: 0 is the edge of the space of a scale or a weight, where the test has no meaning.
+    Coefficients are those of regressions, of gated weights and of gated chains. NaN for anything else: 0 is the edge of
+    the space of a scale or a weight, where the test has no meaning.
     """
 
     z: Params
@@ -50,8 +53,9 @@ def intervals(found: StandardErrors, level: float = 0.95, scale: str = "auto") -
     coefficients, means and covariances, so that no limit lies outside the parameter's space; "identity" is estimate
     plus and minus a multiple of the standard error throughout.
 
-    Errors: `DataError` for a level outside (0, 1) or another scale.
+    Errors: `DataError` for a level outside (0, 1), another scale, or what are no standard errors.
     """
+    _check(found)
     level = check_level(level)
     if scale not in SCALES:
         raise DataError(f"scale={scale!r}: use one of {', '.join(SCALES)}.")
@@ -84,14 +88,24 @@ def _limit(estimate: np.ndarray, se: np.ndarray, width: float, support: str) -> 
 
 
 def wald_tests(found: StandardErrors) -> WaldTests:
-    """z = estimate over standard error, and p = P(|Z| > |z|), of coefficients alone."""
+    """z = estimate over standard error, and p = P(|Z| > |z|), of coefficients alone; see `WaldTests`.
+
+    Errors: `DataError` for what are no standard errors.
+    """
+    _check(found)
     paths = jax.tree_util.tree_leaves_with_path(found.params)
     structure = jax.tree.structure(found.params)
+    known = jax.tree.leaves(supports.of(found.params))
     z = []
-    for (path, estimate), se in zip(paths, jax.tree.leaves(found.se), strict=True):
-        named = jax.tree_util.keystr(path).endswith(".coefficients")
+    for (path, estimate), se, support in zip(paths, jax.tree.leaves(found.se), known, strict=True):
+        named = support == supports.REAL and jax.tree_util.keystr(path).endswith(COEFFICIENTS)
         with np.errstate(all="ignore"):
             z.append(np.asarray(estimate) / np.asarray(se) if named else np.full(np.shape(se), np.nan))
     two_sided = np.vectorize(lambda value: math.erfc(abs(value) / math.sqrt(2.0)), otypes=[np.float64])
     p = [two_sided(value) if value.size else value for value in z]
     return WaldTests(jax.tree.unflatten(structure, z), jax.tree.unflatten(structure, p))
+
+
+def _check(found: Any) -> None:
+    if not isinstance(found, StandardErrors):
+        raise DataError(f"StandardErrors are needed, not {type(found).__name__}: give what standard_errors returned.")
