@@ -107,7 +107,7 @@ def test_settings_of_methods(tmp_path: Path) -> None:
         '[methods.other]\nmodel = "StudentTRegression"\ncomponents = 3\nsettings = {scale = "common"}\n'
         'restarts = "auto"\ntol = 1e-4\nmax_iterations = 50\nrace = {keep = 2}\nacceleration = "squarem"\n'
         'start = ["nearest", "k-means++"]\nlevel = 0.9\nfixed = {weights = [0.5, 0.25, 0.25]}\n'
-        '[methods.many]\ncomponents = 3\nrestarts = "n"\n'
+        '[methods.many]\ncomponents = 3\nrestarts = "n"\nacceleration = "none"\n'
     )
     study = study_files.read(write(tmp_path, text))
     assert study.methods["other"] == Method(
@@ -122,7 +122,7 @@ def test_settings_of_methods(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(study.methods["other"].fixed["weights"], [0.5, 0.25, 0.25])
     many = study.method("many", study.scenarios[0])
-    assert many == Method(emjax.Mixture(emjax.LinearRegression(), 3), restarts=50)
+    assert many == Method(emjax.Mixture(emjax.LinearRegression(), 3), restarts=50, acceleration=None)
 
 
 def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
