@@ -43,6 +43,7 @@ restarts = 2
 start = "truth"
 intervals = "none"
 """
+DIRICHLET = 'distribution = "Dirichlet"'
 FUNCTIONS = """
 import jax, jax.numpy as jnp, numpy as np
 from emjax import Data
@@ -117,8 +118,9 @@ def test_settings_of_methods(tmp_path: Path) -> None:
         acceleration="squarem",
         start=("nearest", "k-means++"),
         level=0.9,
-        fixed={"weights": [0.5, 0.25, 0.25]},
+        fixed=study.methods["other"].fixed,
     )
+    np.testing.assert_array_equal(study.methods["other"].fixed["weights"], [0.5, 0.25, 0.25])
     many = study.method("many", study.scenarios[0])
     assert many == Method(emjax.Mixture(emjax.LinearRegression(), 3), restarts=50)
 
@@ -169,6 +171,29 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("restarts = 2", "race = {kep = 2}", "methods.EM.race has the key 'kep'"),
         ("restarts = 2", "function = 'mean'", "methods.EM.function = 'mean'; write it as 'file.py:function'"),
         ("restarts = 2", "function = 'gone.py:mean'", "gone.py, which cannot be read (No such file"),
+        ("restarts = 2", "restarts = 0", "methods.EM: restarts=0: give a whole number, 1 or larger"),
+        ("restarts = 2", "acceleration = 'fast'", "methods.EM: acceleration='fast': use None or 'squarem'"),
+        ("restarts = 2", "start = 'truth'\nrestarts = 3", "methods.EM: Method(start='truth', restarts=3)"),
+        ("restarts = 2", "fixed = {weight = [0.5, 0.5]}", "methods.EM: fixed=['weight']: give a dictionary with"),
+        ("restarts = 2", "fixed = [0.5, 0.5]", "methods.EM.fixed = [0.5, 0.5]; write a table, such as {weights ="),
+        ("restarts = 2", "prior = 'Dirichlet'", "methods.EM.prior = 'Dirichlet'; write a table, such as {weights ="),
+        ("restarts = 2", "prior = {weights = {}}", "prior.weights: distribution = None is not known"),
+        ("restarts = 2", f"prior = {{weights = {{{DIRICHLET}}}}}", "prior.weights needs the key 'concentration'"),
+        ("restarts = 2", f"prior = {{weights = {{{DIRICHLET}, a = 1}}}}", "prior.weights has the key 'a'"),
+        (
+            "restarts = 2",
+            f"prior = {{weights = {{{DIRICHLET}, concentration = 'm'}}}}",
+            "methods.EM.prior.weights.concentration = 'm' is no factor of the scenarios",
+        ),
+        (
+            "restarts = 2",
+            f"prior = {{weights = {{{DIRICHLET}, concentration = 0.5}}}}",
+            "methods.EM: Dirichlet(concentration=...): 0.5 must be 1 or larger",
+        ),
+        ("restarts = 2", "degeneracy = true", "methods.EM.degeneracy = True; write a table, such as {min_scale_ratio"),
+        ("restarts = 2", "degeneracy = {ratio = 1}", "methods.EM.degeneracy has the key 'ratio', which is not known"),
+        ("restarts = 2", "degeneracy = {min_rows = -1}", "degeneracy: Degeneracy(min_rows=-1): give a number"),
+        ('intervals = "none"', 'intervals = "bootstrap"\nbootstraps = 9', "Method(bootstraps=9): intervals of"),
         ('intervals = "none"', 'intervals = "wald"', "methods.truth: Method(intervals='wald'): use one of observed"),
     ],
 )  # fmt: skip

@@ -181,14 +181,22 @@ def _raise(*_: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"generate": lambda key, scenario: _raise()}, {"methods": {"mean": lambda data, keys: _raise()}}],
+    "changes, words",
+    [
+        (
+            {"generate": lambda key, scenario: _raise()},
+            r"generate in scenario \{'mean': 0.0\}: KeyError: 'slope'; mend",
+        ),
+        (
+            {"methods": {"mean": lambda data, keys: _raise()}},
+            r"method 'mean' in scenario \{'mean': 0.0\}, replicates 0 to 7: KeyError: 'slope'; mend it and",
+        ),
+    ],
     ids=["generate", "method"],
 )
 def test_what_a_users_function_raises_names_scenario_method_and_replicates(
-    changes: dict[str, Any], tmp_path: Path
+    changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    words = r"method 'mean' in scenario \{'mean': 0.0\}, replicates 0 to 7: KeyError: 'slope'; mend it and"
     with pytest.raises(DataError, match=words) as raised:
         run(study(**changes), tmp_path)
     assert isinstance(raised.value.__cause__, KeyError)

@@ -111,7 +111,7 @@ def fit_many(
 
     Returns `Fits`.
     """
-    _check_arguments(model, stop, degeneracy, polish, acceleration, certificate, chunk, threads)
+    check_arguments(model, stop, degeneracy, polish, acceleration, certificate, chunk, threads)
     root = keys.root_key(key)
     words = int(root[0]), int(root[1])
     settings = Settings(
@@ -133,7 +133,7 @@ def _fit_all(
 ) -> Fits:
     streamed = isinstance(data, Generated)
     groups, n_datasets = ([data], len(data)) if streamed else datasets.batches(model, data)
-    plan, given, spread = _plan(model, settings, start)
+    plan, given, spread = plan_for(model, settings, start)
     prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
         template = templates.of(model, groups[0], prior, int(np.max(row_blocks.rows_of(data, n_datasets))))
@@ -170,7 +170,7 @@ def check_model(model: Any) -> None:
         raise DataError(f"{model!r} is not a model: try Mixture(LinearRegression(), 2).")
 
 
-def _check_arguments(
+def check_arguments(
     model: Any, stop: Any, degeneracy: Any, polish: Any, acceleration: Any, certificate: Any, chunk: Any, threads: Any
 ) -> None:
     """What is of the wrong kind altogether: `DataError`."""
@@ -198,7 +198,7 @@ def _fill(rows: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
 
-def _plan(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, float]:
+def plan_for(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, float]:
     """Settings checked and put together; the starts that were given, and their perturbation."""
     precision, restarts = settings.precision, settings.restarts
     if precision not in ("float64", "float32"):

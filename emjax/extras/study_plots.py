@@ -43,7 +43,7 @@ def zip_plot(results: Results, entry: Any = None) -> Any:
     made, axes = parts.panels(len(cells), sharex=False, sharey=True)
     table = results.performance(["coverage"], level=0.95)
     for axis, (cell, i) in zip(axes, cells):
-        _zip_panel(axis, cell, i, results.level)
+        _zip_panel(axis, cell, i, results.level_of(cell))
         (row,) = parts.rows_of(table, **_where(results, cell, own), population="valid")
         low, high = table["lower"][row], table["upper"][row]
         axis.axhspan(100 * low, 100 * high, color=FAINT, alpha=0.5, linewidth=0)
@@ -303,8 +303,9 @@ def _title(scenario: dict[str, Any]) -> str:
 
 
 def _reference(axis: Any, results: Results, measure: str, way: str) -> None:
-    """A line where a good method lies."""
-    at = results.level if measure in ("coverage", "bias_eliminated_coverage") else parts.target(measure)
-    if at is not None:
-        draw = axis.axvline if way == "v" else axis.axhline
-        draw(at, color="black", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    """A line where a good method lies, of coverage one for each level of the methods' intervals."""
+    draw = axis.axvline if way == "v" else axis.axhline
+    target = parts.target(measure)
+    at = results.levels if measure in ("coverage", "bias_eliminated_coverage") else () if target is None else (target,)
+    for value in at:
+        draw(value, color="black", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)

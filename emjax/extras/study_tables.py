@@ -30,7 +30,9 @@ def to_xarray(results: Results) -> Any:
     """A Dataset with the dimensions scenario, method, replicate and entry; see `Results.to_xarray`.
 
     Coordinates: each factor along scenario; parameter and component (text) along entry. What a scenario, method or
-    replicate does not have is NaN, and its status -1. Errors: MissingExtraError.
+    replicate does not have is NaN, and its status -1; interval_level is that of a method's intervals.
+
+    Errors: MissingExtraError.
     """
     xarray = require("xarray", "labelled")
     cells = results.aligned
@@ -41,12 +43,14 @@ def to_xarray(results: Results) -> Any:
     shape = len(scenarios), len(results.methods), len(replicates)
     of_entries = {name: np.full((*shape, len(entries)), np.nan) for name in _OF_ENTRIES}
     of_fits = {name: np.full(shape, np.nan) for name in _OF_FITS}
+    of_levels = np.full(shape[:2], np.nan)
     for name in ("status", "flags"):
         of_fits[name] = np.full(shape, -1, np.int32)
     for cell in cells:
         place = scenarios.index(scenario_key(cell)), results.methods.index(cell.method)
         rows = np.searchsorted(replicates, cell.outcomes.replicate)
         columns = np.array([entries.index(entry) for entry in cell.entries])
+        of_levels[place] = results.level_of(cell)
         for name in _OF_ENTRIES:
             of_entries[name][place][np.ix_(rows, columns)] = getattr(cell.outcomes, name)
         for name in _OF_FITS:
@@ -56,7 +60,8 @@ def to_xarray(results: Results) -> Any:
         name: ("scenario", _coordinate([levels[key].get(name) for key in scenarios])) for name in results.factors
     }
     return xarray.Dataset(
-        {name: (dimensions, values) for name, values in of_fits.items()}
+        {"interval_level": (dimensions[:2], of_levels)}
+        | {name: (dimensions, values) for name, values in of_fits.items()}
         | {name: ((*dimensions, "entry"), values) for name, values in of_entries.items()},
         coords={
             "method": list(results.methods),
@@ -65,7 +70,7 @@ def to_xarray(results: Results) -> Any:
             "component": ("entry", [str(entry.component) for entry in entries]),
             **factors,
         },
-        attrs={"align": str(results.align), "level": results.level},
+        attrs={"align": str(results.align)},
     )
 
 

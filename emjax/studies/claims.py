@@ -66,6 +66,11 @@ class Claims:
         with suppress(FileNotFoundError):
             path.unlink()
 
+    def others(self) -> bool:
+        """Whether another process has a claim here; those of dead ones go."""
+        self.sweep()
+        return any(path not in self._mine for path in self.folder.glob("*"))
+
     def sweep(self) -> None:
         """Away with the claims of dead processes, such as one that was killed when its chunk was written."""
         for path in self.folder.glob("*"):

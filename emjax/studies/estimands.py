@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,10 @@ from emjax.base.status import DataError
 from emjax.inference.information import Reason
 from emjax.studies.labelling import where
 from emjax.studies.records import Cell, Entry, of_entries
+from emjax.studies.running import in_words
 
-Estimands = tuple[str, ...] | Callable[[dict[str, NDArray[np.float64]]], dict[str, NDArray[np.float64]]] | None
+Values = dict[str, NDArray[np.float64]]
+Estimands = tuple[str, ...] | Callable[[Values], Values] | Mapping[str, Callable[[Values], NDArray[np.float64]]] | None
 # Central differences lose the least where steps are the cube root of the rounding error, in units of the value.
 _STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 
@@ -23,12 +27,15 @@ def chosen(cell: Cell, estimands: Estimands, level: float = 0.95) -> Cell:
 
     estimands : names of parameters, or of their arrays ("means" for "family.means[0]", ...); None for all; or a
     function of a dictionary of arrays, (N, K) of what components have and (N,) of what they share, by parameter, to a
-    dictionary of scalars (N,). It is asked for the true values too. Its standard errors are those of the delta method
-    (derivatives by central differences) where the covariances were kept, else NaN; its intervals are normal, of
-    `level`.
+    dictionary of scalars (N,), or several functions by name, each to one scalar (N,). They are asked for the true
+    values too. Their standard errors are those of the delta method (derivatives by central differences) where the
+    covariances were kept, else NaN; their intervals are normal, of `level`.
 
     Errors: DataError for a name that is not there, or a function that returns something else.
     """
+    if isinstance(estimands, Mapping):
+        functions = dict(estimands)
+        return _of_function(cell, lambda values: {name: own(values) for name, own in functions.items()}, level)
     if callable(estimands):
         return _of_function(cell, estimands, level)
     fixed_labels = {tuple(range(len(next(iter(cell.moves), ())))): np.arange(len(cell.entries))}
@@ -39,6 +46,18 @@ def chosen(cell: Cell, estimands: Estimands, level: float = 0.95) -> Cell:
             known = ", ".join(dict.fromkeys(entry.parameter for entry in cell.entries))
             raise DataError(f"{where(cell)} has no parameter {name!r}; it has {known}")
     return _kept(cell, [i for i, e in enumerate(cell.entries) if any(_is_called(e.parameter, n) for n in estimands)])
+
+
+def are_functions(estimands: Any) -> bool:
+    """Whether it is a function, or a dictionary of functions by name. Errors: DataError for another dictionary."""
+    if not isinstance(estimands, Mapping):
+        return callable(estimands)
+    for name, own in estimands.items():
+        if not isinstance(name, str) or not re.search(r"\S", name) or not callable(own):
+            raise DataError(f"estimands has {name!r}: {own!r}; give a function of the parameters by each name")
+    if not estimands:
+        raise DataError("estimands is empty; give functions by name, or None for all parameters")
+    return True
 
 
 def _is_called(parameter: str, name: str) -> bool:
@@ -82,8 +101,12 @@ def _evaluated(cell: Cell, function: Callable, values: NDArray) -> tuple[NDArray
         own = [i for i, entry in enumerate(cell.entries) if entry.parameter == name]
         shared = cell.entries[own[0]].component == "all"
         given[name] = values[:, own[0]] if shared else values[:, own]
-    with np.errstate(all="ignore"):  # replicates without a fit are NaN and remain so
-        found = function(given)
+    try:
+        with np.errstate(all="ignore"):  # replicates without a fit are NaN and remain so
+            found = function(given)
+    except Exception as error:
+        known = ", ".join(given)
+        raise DataError(f"estimands of {where(cell)} failed ({in_words(error)}); its parameters are {known}") from error
     if not isinstance(found, dict) or not found:
         raise DataError(f"estimands returned {type(found).__name__}; return a dictionary of scalars by name")
     for name, value in found.items():

@@ -77,19 +77,10 @@ def cells(directory: Any) -> list[Cell]:
 
 
 def description(directory: Any) -> dict[str, Any]:
-    """What the manifest says of the study: "specification", "environment", "chunk", "hash", and the confidence "level"
-    of its methods' intervals where all have one. Errors: `DataError` for a directory without a study."""
+    """What the manifest says of the study: "specification", "environment", "chunk" and "hash". Errors: `DataError` for
+    a directory without a study."""
     manifest = Store(directory).manifest()
-    found = {name: manifest[name] for name in ("specification", "environment", "chunk", "hash")}
-    levels = {level for described in found["specification"]["methods"].values() for level in _levels(described)}
-    return {**found, "level": levels.pop()} if len(levels) == 1 else found
-
-
-def _levels(described: dict[str, Any]) -> list[float]:
-    """Of a method's own description, of those by scenario, or of a function, whose limits are at 95 %."""
-    if "by scenario" in described:
-        return [level for own in described["by scenario"].values() for level in _levels(own)]
-    return [described.get("level", 0.95)]
+    return {name: manifest[name] for name in ("specification", "environment", "chunk", "hash")}
 
 
 def _cell(store: Store, units: list[Unit], scenario: dict[str, Any], method: str, replicates: int) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -14,10 +15,10 @@ from emjax.base.protocols import Model
 from emjax.base.records import Array
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Status
-from emjax.engine import choice, fitting, keys, parameters
+from emjax.engine import choice, fitting, keys, parameters, rehearsal
 from emjax.engine.parameters import flatten
 from emjax.engine.results import Fits
-from emjax.inference import alignment, bootstrapping, information, percentiles, wald
+from emjax.inference import alignment, bootstrapping, information, percentiles, resampling, wald
 from emjax.inference.bootstrapping import Missing
 from emjax.inference.information import KINDS, Reason
 from emjax.studies import layouts
@@ -27,9 +28,7 @@ from emjax.studies.simulating import Simulated
 
 Function = Callable[[Any, Any], dict[str, Any]]
 TRUTH = "truth"
-FITTED = (
-    *("restarts", "stop", "degeneracy", "race", "prior", "fixed", "precision", "polish", "acceleration", "certificate"),
-)
+UNKNOWN: Any = {}  # parameters to start from, before any are drawn
 # Why a bootstrap has no standard error, in the words of the other kinds.
 _REASONS = {
     Missing.NONE: Reason.FREE,
@@ -54,6 +53,8 @@ class Method:
     A study's method may also be a function from the scenario to a `Method`; or any function of (data, keys): a `Data`
     with a leading axis of N replicates and N typed jax keys, to a dictionary of estimates (N, ...) by name, or of
     pairs (estimates, standard errors).
+
+    Errors: `DataError` for settings that the engine would refuse whatever the data.
     """
 
     model: Model
@@ -81,25 +82,58 @@ class Method:
             raise DataError(f"Method(intervals={self.intervals!r}): use one of {', '.join(known)}, or None.")
         percentiles.check_level(self.level)
         fitting.check_whole("bootstraps", self.bootstraps, 2)
+        if self.intervals == "bootstrap":
+            resampling.check(self.model, self.resampling)
+            least = math.ceil(2 / (1 - self.level) - 1e-9) - 1  # the outermost order statistics are the limits
+            if self.bootstraps < least:
+                raise DataError(f"Method(bootstraps={self.bootstraps}): intervals of level {self.level} need {least}.")
         if not isinstance(self.covariance, bool):
             raise DataError(f"Method(covariance={self.covariance!r}): use True or False.")
         if self.covariance and self.intervals not in KINDS:
             raise DataError("Method(covariance=True) needs intervals of one of these kinds: " + ", ".join(KINDS) + ".")
+        if self._at_truth and self.restarts not in (None, 1):
+            raise DataError(
+                f"Method(start='truth', restarts={self.restarts!r}): the truth is one start; give no restarts."
+            )
+        rehearsal.of_settings(self.model, UNKNOWN if self._at_truth else self.start, self._settings)
+
+    @property
+    def _at_truth(self) -> bool:
+        return isinstance(self.start, str) and self.start == TRUTH
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in rehearsal.SETTINGS}
+
+    def rehearse(self, like: Simulated, params: Any) -> Any:
+        """Shapes of the fitted parameters; None where the model cannot tell. like : shapes of one replicate. params :
+        its true parameters where they are known. Errors: `DataError` for what `fit` would refuse."""
+        given = self.start
+        if self._at_truth:
+            given = _record(like.truth)
+            if jax.tree.structure(params) == jax.tree.structure(given):
+                given = params
+            else:
+                given = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), given)
+        given = rehearsal.of_settings(self.model, given, self._settings)
+        return rehearsal.of_data(self.model, like.data, given, self._settings)
 
     def fit(self, simulated: Simulated, root: np.ndarray, replicates: np.ndarray, threads: int | None) -> Fits:
         """Every replicate fitted, named by its number. Errors: KeyboardInterrupt where only some of them are."""
-        start = self.start
-        if isinstance(start, str) and start == TRUTH:
-            start = simulated.truth
-            if start is None or isinstance(start, dict):
-                raise DataError("start='truth': generate must give the true parameters as a record of the model's.")
-        settings = {name: getattr(self, name) for name in FITTED}
+        start = _record(simulated.truth) if self._at_truth else self.start
+        ids = replicates.tolist()
         fits = fitting.fit_many(
-            self.model, simulated.data, root, start=start, ids=replicates.tolist(), threads=threads, **settings
+            self.model, simulated.data, root, start=start, ids=ids, threads=threads, **self._settings
         )
         if not fits.complete:
             raise KeyboardInterrupt
         return fits
+
+
+def _record(truth: Any) -> Any:
+    if truth is None or isinstance(truth, dict):
+        raise DataError("start='truth': generate must give the true parameters as a record of the model's.")
+    return truth
 
 
 class Measured(NamedTuple):

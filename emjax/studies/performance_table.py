@@ -129,10 +129,7 @@ def performance(
         raise DataError(f"level is {level!r}; give the level of the Monte Carlo intervals, between 0 and 1")
     if isinstance(null, str) or not np.isfinite(null):
         raise DataError(f"null is {null!r}; give the number that power is about")
-    wanted = tuple(TITLES) if names is None else (names,) if isinstance(names, str) else tuple(names)
-    for name in wanted:
-        if name not in TITLES:
-            raise DataError(f"there is no measure {name!r}; give some of {', '.join(TITLES)}")
+    wanted = wanted_measures(names)
     known = list(dict.fromkeys(cell.method for cell in cells))
     if reference is not None and reference not in known:
         raise DataError(f"there is no method {reference!r} to compare with; give one of {', '.join(known)}")
@@ -144,6 +141,17 @@ def performance(
             found += _paired(base[scenario_key(cell)], cell, options)
         rows += [{**cell.scenario, "method": cell.method, **row} for row in found]
     return as_table(rows, (*factors(cells), *COLUMNS))
+
+
+def wanted_measures(names: Any) -> tuple[str, ...]:
+    """The names of measures, all for None. Errors: DataError for one that is not known."""
+    if names is None:
+        return tuple(TITLES)
+    wanted = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    for name in wanted:
+        if not isinstance(name, str) or name not in TITLES:
+            raise DataError(f"there is no measure {name!r}; give some of {', '.join(TITLES)}")
+    return wanted
 
 
 def factors(cells: Iterable[Cell]) -> tuple[str, ...]:

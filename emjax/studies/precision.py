@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emjax.base.status import DataError
 from emjax.studies.measures import Measure
+from emjax.studies.performance_table import wanted_measures
 from emjax.studies.rates import Rate
 from emjax.studies.running import CPU_CHUNK
 from emjax.studies.store import Store
@@ -66,6 +67,7 @@ def until(
     `at_most` below `first`.
     """
     _check(mcse)
+    wanted_measures(measure)  # before anything is run
     if min(first, chunk) < 1 or at_most < first:
         raise DataError(
             f"first is {first}, chunk {chunk} and at_most {at_most}; give 1 <= first <= at_most, chunk >= 1"

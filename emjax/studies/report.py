@@ -58,7 +58,8 @@ def _ademp(results: Results) -> list[str]:
         "data_generating_mechanisms": _text(specified.get("generate", "Not stated.")),
         "estimands": ", ".join(f"`{name}`" for name in entries),
         "methods": _bullets(
-            f"**{name}** {_text(specified.get('methods', {}).get(name, ''))}" for name in results.methods
+            f"**{name}** {_text(specified.get('methods', {}).get(name, ''), specified.get('scenarios'))}"
+            for name in results.methods
         ),
         "performance_measures": "Those of Morris, White & Crowther (2019), Table 6, and the resistant ones below.",
     }
@@ -69,18 +70,39 @@ def _ademp(results: Results) -> list[str]:
     return found
 
 
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else f"`{_settings(value)}`"
+def _text(value: Any, scenarios: dict[str, Any] | None = None) -> str:
+    return value.strip() if isinstance(value, str) else f"`{_settings(value, scenarios)}`"
 
 
-def _settings(value: Any) -> str:
-    """Plain values of a specification as one would write them: Class(name=value, ...), what is None left out."""
+def _settings(value: Any, scenarios: dict[str, Any] | None = None) -> str:
+    """Plain values of a specification as one would write them: Class(name=value, ...), what is None left out.
+
+    scenarios : by name, of methods by scenario, whose settings are written once where they are the same in all."""
+    if isinstance(value, dict) and "by scenario" in value:
+        return _settings(_joined(value["by scenario"], scenarios or {}))
     if isinstance(value, dict):
         kept = {name: own for name, own in value.items() if name != "class" and own is not None}
         return f"{value.get('class', '')}({', '.join(f'{name}={_settings(own)}' for name, own in kept.items())})"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_settings(own) for own in value)}]"
     return str(value)
+
+
+def _joined(of: dict[str, Any], scenarios: dict[str, Any]) -> Any:
+    """Settings by scenario in one: what differs is told by the levels of the first factor that it follows."""
+    values = list(of.values())
+    if all(value == values[0] for value in values):
+        return values[0]
+    if all(isinstance(value, dict) and value.keys() == values[0].keys() for value in values):
+        return {name: _joined({key: own[name] for key, own in of.items()}, scenarios) for name in values[0]}
+    texts = {key: _settings(value) for key, value in of.items()}
+    factors = dict.fromkeys(name for key in of for name in scenarios.get(key, {}))
+    for factor in factors:
+        at = {key: str(scenarios[key].get(factor)) for key in of if key in scenarios}
+        found = {at[key]: text for key, text in texts.items() if key in at}
+        if len(at) == len(of) and all(found[at[key]] == text for key, text in texts.items()):
+            return " or ".join(f"{text} where {factor} is {level}" for level, text in found.items())
+    return f"{' or '.join(dict.fromkeys(texts.values()))} by scenario"
 
 
 def _bullets(lines: Iterable[str]) -> str:
@@ -260,4 +282,4 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _level(value: Any) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emjax.base.status import DataError, Status
 from emjax.inference.likelihood_ratio import wilson
 from emjax.studies import estimands as chosen_estimands
-from emjax.studies import labelling, loadings, performance_table, precision, report
+from emjax.studies import labelling, loadings, performance_table, precision, report, scenarios
 from emjax.studies.estimands import Estimands
 from emjax.studies.measures import McseForm
 from emjax.studies.performance_table import Table
@@ -28,8 +28,10 @@ RESERVED = {
     *performance_table.COLUMNS,
     *(status.name for status in performance_table.STATUSES),
     *("first", "second", "differ", "needed", "scenario", "entry", "truth"),
-    *("flags", "log_likelihood", "iterations", "share_best"),
+    *("flags", "log_likelihood", "iterations", "share_best", "interval_level"),
 }
+_LEVEL = 0.95  # of the limits of a function of the user's
+OPTIONS = ("align", "loadings", "estimands")
 ALIGNMENTS = ("auto", labelling.OVERLAP, labelling.DISTANCE)
 
 
@@ -38,15 +40,16 @@ class Results:
     """What a study found: cells of scenarios and methods as they are stored, and how they are to be read.
 
     cells : records of `emjax.studies.records`. description : what the report tells beside the figures: the manifest's
-    "specification", "environment" and "chunk"; "title", "level" (of the methods' intervals), and the ADEMP items in
-    words, "aims", "data_generating_mechanisms", "estimands", "methods" and "performance_measures"; each may be missing.
+    "specification", "environment" and "chunk"; "title", "level" (of all methods' intervals, by default that of each in
+    the specification, else 0.95), and the ADEMP items in words, "aims", "data_generating_mechanisms", "estimands",
+    "methods" and "performance_measures"; each may be missing.
 
     align : how components are labelled, as a step after the fits: "auto", by overlap with the true labels where they
     are known, else by the distance to the true parameters in units of their standard errors, as fitted where there is
     neither; "overlap"; "distance"; "order:NAME", increasing in a parameter; None, as fitted. Aligning by the truth
     is an oracle, which flatters.
     loadings : of factors, "signs", "procrustes" or None; see `emjax.studies.loadings`. estimands : names of parameters,
-    or a function of them; see `emjax.studies.estimands.chosen`.
+    or functions of them; see `emjax.studies.estimands.chosen`.
 
     Errors: DataError for no cells, two of one scenario and method, arrays that disagree, a factor with the name of a
     column, an unknown alignment.
@@ -62,6 +65,7 @@ class Results:
         object.__setattr__(self, "cells", tuple(self.cells))
         if isinstance(self.estimands, str):
             object.__setattr__(self, "estimands", (self.estimands,))
+        chosen_estimands.are_functions(self.estimands)
         object.__setattr__(self, "description", dict(self.description or {}))
         _check(self.cells)
         known = self.align is None or self.align in ALIGNMENTS
@@ -70,8 +74,26 @@ class Results:
 
     @property
     def level(self) -> float:
-        """Of the methods' intervals."""
-        return float(self.description.get("level", 0.95))
+        """Of the methods' intervals. Errors: DataError where they have several; see `levels`."""
+        level, *more = self.levels
+        if more:
+            known = ", ".join(f"{level:g}" for level in self.levels)
+            raise DataError(f"the methods' intervals have the levels {known}; take level_of(cell) of each")
+        return level
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """All levels of the methods' intervals, in the order of the cells."""
+        return tuple(dict.fromkeys(self.level_of(cell) for cell in self.cells))
+
+    def level_of(self, cell: Cell) -> float:
+        """Of a method's intervals in a scenario."""
+        if "level" in self.description:
+            return float(self.description["level"])
+        described = self.description.get("specification", {}).get("methods", {}).get(cell.method, {})
+        if "by scenario" in described:
+            described = described["by scenario"].get(scenarios.name_of(cell.scenario), {})
+        return float(described.get("level", _LEVEL))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -93,7 +115,7 @@ class Results:
     @cached_property
     def aligned(self) -> tuple[Cell, ...]:
         """The cells with their labels aligned and the estimands as their entries."""
-        return tuple(chosen_estimands.chosen(cell, self.estimands, self.level) for cell in self._labelled)
+        return tuple(chosen_estimands.chosen(cell, self.estimands, self.level_of(cell)) for cell in self._labelled)
 
     @cached_property
     def _labelled(self) -> tuple[Cell, ...]:
@@ -103,7 +125,7 @@ class Results:
         how = None if self.align is None else labelling.chosen(cell, self.align)
         if how is not None:
             cell = labelling.relabelled(cell, labelling.permutations(cell, how))
-        return loadings.aligned(cell, self.loadings, self.level)
+        return loadings.aligned(cell, self.loadings, self.level_of(cell))
 
     def performance(
         self,

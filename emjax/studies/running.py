@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+import uuid
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from emjax.studies.store import MANIFEST, Store, Unit
 
 CPU_CHUNK, OTHER_CHUNK = 256, 4096  # replicates at a time, at most, by default
 AHEAD = 64  # chunks that a cluster has at a time, so that neither it nor this process holds a whole study
-CLAIMS = "claims"
+CLAIMS, AT_WORK = "claims", "at-work"
 PAUSE = 0.5  # seconds between looks at chunks that other processes work on
 
 Progress = Callable[[Advance], None] | None
@@ -60,7 +61,8 @@ class Worker:
             last = unit.first + self.chunk - 1
             raise DataError(
                 f"method {unit.method!r} in scenario {scenario}, replicates {unit.first} to {last}: {in_words(error)}; "
-                "mend it and run again; a function that is changed needs a new directory or, of a method, a new name."
+                "mend it and run again; a function that is changed needs a new directory or, of a method, a new name, "
+                "unless none of its files is there yet."
             ) from error
 
     def _simulated(self, unit: Unit, scenario: scenarios.Scenario, replicates: np.ndarray) -> Simulated:
@@ -108,12 +110,17 @@ def run(
 
 
 def _begin(study: Any, store: Store, claims: Claims, chunk: int | None) -> int:
-    """Write or extend the manifest, one process at a time, so that no extension is lost. Replicates a file."""
+    """Write or extend the manifest, one process at a time, so that no extension is lost. Replicates a file.
+
+    From then on until its run ends the process has a claim of its own, so that no other gives up what it began.
+    """
     while not claims.take(MANIFEST):
         time.sleep(PAUSE)
     try:
-        size = _chunk(study, store, chunk)
-        store.begin(study.specified(), size)
+        alone = not claims.others()
+        size = _chunk(study, store, chunk, alone)
+        store.begin(study.specified(), size, alone)
+        claims.take(f"{AT_WORK}.{uuid.uuid4().hex}")
     finally:
         claims.release(MANIFEST)
     return size
@@ -256,15 +263,16 @@ def _share(worker: Any) -> tuple[int, int]:
     return worker[0] % worker[1], worker[1]
 
 
-def _chunk(study: Any, store: Store, chunk: int | None) -> int:
+def _chunk(study: Any, store: Store, chunk: int | None, alone: bool) -> int:
     """Replicates a file: what the directory has, else what is given, else equal parts of moderate size.
 
     Errors: `DataError` where the directory has another.
     """
     if chunk is not None:
         fitting.check_whole("chunk", chunk, 1)
-    if store.begun():
-        old = store.manifest()["chunk"]
+    begun = store.begun_with(alone)
+    if begun is not None:
+        old = begun["chunk"]
         if chunk not in (None, old):
             raise DataError(f"{store.directory} holds another study: chunk was {old} and is {chunk}; leave chunk= out.")
         return old

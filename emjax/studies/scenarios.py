@@ -37,13 +37,15 @@ def _levels(name: str, level: Any) -> Sequence[Any]:
 
 
 def checked(scenarios: Any) -> list[Scenario]:
-    """Scenarios as plain dictionaries. Errors: `DataError` for what is no list of them, or holds one twice."""
+    """Scenarios as plain dictionaries. Errors: `DataError` for what is no list of them, holds one twice, or has levels
+    of a factor that are equal or look alike, such as True, 1 and "1"."""
     if isinstance(scenarios, Mapping):
         scenarios = [scenarios]
     if isinstance(scenarios, (str, bytes)) or not isinstance(scenarios, Iterable):
         raise DataError(f"scenarios={scenarios!r}: give grid(...) or a list of dictionaries.")
     found: list[Scenario] = []
     seen: set[str] = set()
+    written: dict[tuple[str, str], Any] = {}
     for place, scenario in enumerate(scenarios):
         if not isinstance(scenario, Mapping) or not all(isinstance(name, str) for name in scenario):
             raise DataError(f"scenario {place} is {scenario!r}: give a dictionary of factors and their levels.")
@@ -53,6 +55,13 @@ def checked(scenarios: Any) -> list[Scenario]:
             raise DataError(f"scenario {place}, {own}, is given twice: leave it out once.")
         seen.add(name)
         found.append(own)
+        for factor, level in own.items():
+            other = written.setdefault((factor, str(_number(level))), level)
+            if canonical(other) != canonical(level):
+                raise DataError(
+                    f"scenario {place}: the factor {factor!r} has the levels {other!r} and {level!r}, which no table "
+                    "tells apart: write one in another way."
+                )
     if not found:
         raise DataError("a study needs at least one scenario: give grid(...), or [{}] for a single one.")
     return found
@@ -85,6 +94,17 @@ def _whole(value: Any) -> Any:
         return [_whole(part) for part in value]
     if isinstance(value, dict):
         return {name: _whole(part) for name, part in value.items()}
+    return value
+
+
+def _number(value: Any) -> Any:
+    """As Python compares it: True is 1, and 1.0 too."""
+    if isinstance(value, (bool, float)) and value == int(value):
+        return int(value)
+    if isinstance(value, list):
+        return [_number(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _number(part) for name, part in sorted(value.items())}
     return value
 
 

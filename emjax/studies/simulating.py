@@ -83,9 +83,25 @@ class _Draw:
             like = given if isinstance(given, Data) else like._replace(x=given)
         if getattr(self.model, "sequential", False):
             like = units.whole(like)
+        _check_columns(self.model, params, like)
         data, drawn = self.model.sample(of_rows, params, like)  # type: ignore[attr-defined]
         labelled = jnp.ndim(drawn) == 1 and jnp.issubdtype(drawn.dtype, jnp.integer)
         return Simulated(data, params, drawn if labelled else None)
+
+
+def _check_columns(model: Any, params: Any, like: Data) -> None:
+    """Coefficients for other covariates than there are would be broadcast, and data drawn from another model."""
+    family: Any = getattr(model, "family", None)
+    coefficients = getattr(getattr(params, "family", None), "coefficients", None)
+    if coefficients is None or not hasattr(family, "intercept"):
+        return
+    p = 0 if like.x is None else like.x.shape[1]
+    needed = p + int(family.intercept)
+    if coefficients.shape[-1] != needed:
+        raise DataError(
+            f"coefficients of shape {coefficients.shape} do not go with {p} covariates in x: give {needed} a component"
+            f"{', the intercept first' if family.intercept else ''}, or another x."
+        )
 
 
 @dataclass(frozen=True)
@@ -105,15 +121,37 @@ def draw(generate: Any, scenario: Scenario, root: np.ndarray, replicates: np.nda
 
     Errors: `DataError` for a generate function that returns something else, or labels that are no whole numbers.
     """
-    given = _Given(generate, json.dumps(scenario)), None
-    function, arrays = generate.split(scenario) if hasattr(generate, "split") else given
+    function, arrays = _split(generate, scenario)
+    like = _shapes(function, root, arrays)
     with jax.enable_x64(True), jax.threefry_partitionable(True):
-        like = jax.eval_shape(partial(_typed, function), root, np.uint32(0), arrays)
         size = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like.data))
         width = blocks.width_for(devices.current(), size)
         numbers = np.resize(replicates, blocks.capacity_for(len(replicates), width)).astype(np.uint32)
         found = _drawn(function, width, root, numbers, np.int32(len(replicates)), arrays)
         return jax.tree.map(lambda a: np.array(a[: len(replicates)]), found)
+
+
+def like(generate: Any, scenario: Scenario, root: np.ndarray) -> tuple[Simulated, Params]:
+    """Shapes and dtypes of one replicate, by tracing alone; and its true parameters where they are known without a
+    draw, as those of `From`, else None. Errors: `DataError` as `draw`."""
+    function, arrays = _split(generate, scenario)
+    return _shapes(function, root, arrays), arrays
+
+
+def _split(generate: Any, scenario: Scenario) -> tuple[Any, Any]:
+    if hasattr(generate, "split"):
+        return generate.split(scenario)
+    return _Given(generate, json.dumps(scenario)), None
+
+
+def _shapes(function: Any, root: np.ndarray, arrays: Any) -> Simulated:
+    with jax.enable_x64(True), jax.threefry_partitionable(True):
+        return _one.eval_shape(function, root, np.uint32(0), arrays)
+
+
+@partial(jax.jit, static_argnames=("function",))  # never run: jit remembers what it has traced
+def _one(function: Any, root: Array, number: Array, arrays: Any) -> Simulated:
+    return _typed(function, root, number, arrays)
 
 
 @Program

@@ -23,7 +23,8 @@ PARTS = ("chunk", "specification", "environment", "hash")  # of a manifest
 LONGEST = 200  # letters of a file's name; most systems take 255 with the ending of a temporary one
 FORGOTTEN = 3600.0  # seconds after which a temporary file is nobody's
 # What an extension may add to, and what it may change.
-_GROWING, _FREE = ("scenarios", "methods"), ("name", "replicates")
+FUNCTIONS = "estimand_functions"  # of what is stored, evaluated when it is read
+_GROWING, _FREE = ("scenarios", "methods"), ("name", "replicates", FUNCTIONS)
 
 
 class Unit(NamedTuple):
@@ -100,20 +101,36 @@ class Store:
             raise DataError(f"{path} was changed (its hash does not agree): restore it, or use a new directory.")
         return found
 
-    def begin(self, specified: dict[str, Any], chunk: int) -> dict[str, Any]:
-        """Write or extend the manifest, and return it.
+    def begun_with(self, alone: bool) -> dict[str, Any] | None:
+        """The manifest, None of a new directory. alone : no other process is at work here; then methods of which there
+        is no chunk do not count, nor does a study without any: what failed at first may be corrected.
+
+        Errors: `DataError` for chunks without a manifest.
+        """
+        units = [Unit.of_file(path.name) for path in self.chunks.glob("*.npz")]
+        if not self.begun():
+            if units:  # of whatever study: they would be taken for this one's
+                raise DataError(f"{self.directory} has chunks but no {MANIFEST}: restore it, or use a new directory.")
+            return None
+        found = self.manifest()
+        if not alone:
+            return found
+        specified, computed = found["specification"], {unit.method for unit in units}
+        methods = {name: own for name, own in specified["methods"].items() if name in computed}
+        return {**found, "specification": {**specified, "methods": methods}} if methods else None
+
+    def begin(self, specified: dict[str, Any], chunk: int, alone: bool = False) -> dict[str, Any]:
+        """Write or extend the manifest, and return it. alone : see `begun_with`.
 
         Errors: `DataError` naming the field where the directory holds another specification, was computed on a machine
         or with versions that give other bits, or cannot be written.
         """
         path = self.directory / MANIFEST
         here = environment.describe()
-        if not self.begun():
-            if any(self.chunks.glob("*.npz")):  # of whatever study: they would be taken for this one's
-                raise DataError(f"{self.directory} has chunks but no {MANIFEST}: restore it, or use a new directory.")
+        found = self.begun_with(alone)
+        if found is None:
             found = {"format": FORMAT, "chunk": chunk, "specification": specified, "environment": here}
         else:
-            found = self.manifest()
             self.refuse_changes(found["specification"], specified)
             self.refuse_foreign(found, here)
             merged = {name: {**found["specification"][name], **specified[name]} for name in _GROWING}

@@ -15,9 +15,21 @@ from emjax.base.records import Data
 from emjax.base.status import DataError
 from emjax.engine import fitting
 from emjax.engine.runner import Advance
-from emjax.studies import layouts, loading, methods, report, running, scenarios, simulating, specification, store
+from emjax.studies import estimands as chosen_estimands
+from emjax.studies import (
+    layouts,
+    loading,
+    methods,
+    preflight,
+    report,
+    running,
+    scenarios,
+    simulating,
+    specification,
+    store,
+)
 from emjax.studies.methods import Measured, Method
-from emjax.studies.results import RESERVED, Results
+from emjax.studies.results import OPTIONS, RESERVED, Results
 from emjax.studies.scenarios import Scenario
 from emjax.studies.simulating import From, Simulated
 from emjax.studies.store import Unit
@@ -40,7 +52,10 @@ class Study:
     scenarios : `grid(...)`, or any list of dictionaries of plain values. generate : a traced function of (key,
     scenario) to `Simulated(data, truth, labels)`, or `From(model, params, n)`. methods : by name, `Method`, a function
     of the scenario to one, or a function of (data, keys); see `Method`. estimands : names of the parameters that are
-    stored ("coefficients", ...); all by default. replicates : of each scenario. seed : of everything random, a whole
+    stored ("coefficients", ...), all by default; or functions of the parameters as in `Results`, one or several by
+    name, evaluated when results are read. Then all parameters are stored, functions are in the specification by name
+    and source, and changing them changes no file and is not refused; their standard errors and intervals need methods
+    with `covariance=True`. replicates : of each scenario. seed : of everything random, a whole
     number of any size. common_random_numbers : the same keys in every scenario. name, description : for reports
     alone; texts by the names "title", "aims", "data_generating_mechanisms", "estimands", "methods" and
     "performance_measures", of which the report says what it knows where they are missing.
@@ -78,10 +93,13 @@ class Study:
             raise DataError(f"generate={self.generate!r}: give a function of (key, scenario), or From(model, params).")
         _check_methods(self.methods)
         _check_description(self.description)
-        if self.estimands is not None:
+        if self.estimands is not None and not chosen_estimands.are_functions(self.estimands):
             named = isinstance(self.estimands, (list, tuple)) and all(isinstance(e, str) for e in self.estimands)
             if not named or not self.estimands:
-                raise DataError(f"estimands={self.estimands!r}: give a list of names of parameters, or None for all.")
+                raise DataError(
+                    f"estimands={self.estimands!r}: give a list of names of parameters, functions of them by name, or "
+                    "None for all."
+                )
 
     # --- what is computed -------------------------------------------------------------------------------------------
 
@@ -92,6 +110,13 @@ class Study:
     def root(self, scenario: Scenario, purpose: str) -> np.ndarray:
         """The root of a scenario's keys for "data", "starts", "bootstrap" or a method's function."""
         return scenarios.root(int(self.seed), scenario, purpose, self.common_random_numbers)
+
+    @property
+    def stored(self) -> tuple[str, ...] | None:
+        """The names of the parameters that are stored; None for all of them."""
+        if self.estimands is None or chosen_estimands.are_functions(self.estimands):
+            return None
+        return tuple(self.estimands)
 
     def units(self, chunk: int) -> list[Unit]:
         """What is to be computed: scenario by scenario, chunk by chunk, all methods of one after another."""
@@ -104,12 +129,14 @@ class Study:
 
     def specified(self) -> dict[str, Any]:
         """The specification as plain values, as the manifest has it."""
+        functions = self.estimands is not None and self.stored is None
         return {
             "name": self.name,
             "seed": int(self.seed),
             "common_random_numbers": self.common_random_numbers,
             "generate": specification.describe(self.generate),
-            "estimands": None if self.estimands is None else list(self.estimands),
+            "estimands": None if self.stored is None else list(self.stored),
+            **({store.FUNCTIONS: specification.describe(self.estimands)} if functions else {}),
             "replicates": int(self.replicates),
             "scenarios": {scenarios.name_of(scenario): scenario for scenario in self.scenarios},
             "methods": {name: self._described(name) for name in self.methods},
@@ -149,7 +176,7 @@ class Study:
             model = getattr(self.generate, "model", None)
             known = None if model is None else layouts.of_model(model, simulated.truth)
             found = methods.of_function(method, simulated, replicates, self.root(scenario, f"method {name}"), known)
-        return found if self.estimands is None else methods.only(found, self.estimands)
+        return found if self.stored is None else methods.only(found, self.stored)
 
     # --- the public way in ------------------------------------------------------------------------------------------
 
@@ -177,10 +204,12 @@ class Study:
         process writes. retries : of a task that fails there. limit : seconds after which the claim of a silent process
         on another machine is taken over; that of a dead one on this machine is at once.
 
-        Ctrl-C ends the run with the finished chunks on disk, `complete` False. Errors: `DataError` for a directory that
-        holds another study (which field, from what to what), was computed with other versions or another machine type,
-        or cannot be written.
+        Ctrl-C ends the run with the finished chunks on disk, `complete` False. Errors: `DataError`, before anything is
+        written, for methods whose settings do not suit their model and data; for a directory that holds another study
+        (which field, from what to what), was computed with other versions or another machine type, or cannot be
+        written. Methods of which no chunk was finished may be changed while no other process is at work.
         """
+        preflight.check(self)
         return running.run(
             self,
             directory,
@@ -215,10 +244,15 @@ class Study:
         return Replay(data, truth, labels, fits)
 
     def results(self, directory: Any, **options: Any) -> Results:
-        """The `Results` of all replicates that are on disk; options are those of `Results`, such as `align`.
+        """The `Results` of all replicates that are on disk. options : `align`, `loadings`, `estimands` of `Results`.
 
-        Errors: `DataError` for a directory without any, of another study, or with a damaged file.
+        Errors: `DataError` for a directory without any, of another study, or with a damaged file; for other options.
         """
+        unknown = next((name for name in options if name not in OPTIONS), None)
+        if unknown is not None:
+            raise DataError(f"results({unknown}=...) is no option of results; give some of {', '.join(OPTIONS)}.")
+        if self.estimands is not None and self.stored is None:
+            options = {"estimands": self.estimands, **options}
         cells, described = loading.cells(directory), loading.description(directory)
         store.Store(directory).refuse_changes(described["specification"], self.specified())
         return Results(tuple(cells), {**described, **(self.description or {})}, **options)
