@@ -129,7 +129,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     """The address of a real scheduler on the loopback, and its two worker processes."""
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("dask.distributed is not installed")
-    environment = {**ENVIRONMENT, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
+    environment = {**ENVIRONMENT, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "60s"}
     address = tmp_path / "scheduler.json"
 
     def start(program: str, *arguments: str) -> subprocess.Popen:

@@ -172,7 +172,7 @@ def test_hidden_markov_models_and_several_responses(tmp_path: Path) -> None:
         ("restarts = 2", "function = 'mean'", "methods.EM.function = 'mean'; write it as 'file.py:function'"),
         ("restarts = 2", "function = 'gone.py:mean'", "gone.py, which cannot be read (No such file"),
         ("restarts = 2", "restarts = 0", "methods.EM: restarts=0: give a whole number, 1 or larger"),
-        ("restarts = 2", "acceleration = 'fast'", "methods.EM: acceleration='fast': use None or 'squarem'"),
+        ("restarts = 2", "acceleration = 'fast'", "methods.EM: acceleration='fast': use 'auto', 'squarem' or None"),
         ("restarts = 2", "start = 'truth'\nrestarts = 3", "methods.EM: Method(start='truth', restarts=3)"),
         ("restarts = 2", "fixed = {weight = [0.5, 0.5]}", "methods.EM: fixed=['weight']: give a dictionary with"),
         ("restarts = 2", "fixed = [0.5, 0.5]", "methods.EM.fixed = [0.5, 0.5]; write a table, such as {weights ="),

@@ -40,7 +40,7 @@ def run(one: Any, directory: Any) -> Any:
         ({"degeneracy": True}, "degeneracy=True: give Degeneracy"),
         ({"start": "best"}, "start='best' is not known"),
         ({"start": "truth", "restarts": 5}, "the truth is one start; give no restarts"),
-        ({"acceleration": "fast"}, "acceleration='fast': use None or 'squarem'"),
+        ({"acceleration": "fast"}, "acceleration='fast': use 'auto', 'squarem' or None"),
         ({"precision": "half"}, "precision='half'"),
         ({"prior": {"means": emjax.Dirichlet(2.0)}}, r"prior=\['means'\]: give a dictionary with the names weights"),
         ({"fixed": {"weights": [0.5, 0.6]}}, "must sum to 1"),
