@@ -67,14 +67,9 @@ class MethodOf:
         settings = {name: own[name] for name in OF_METHOD if name in own}
         if isinstance(settings.get("start"), list):
             settings["start"] = tuple(settings["start"])
-<<<<<<< HEAD
         for name in ("intervals", "acceleration"):
             if settings.get(name) == "none":
                 settings[name] = None
-=======
-        if settings.get("intervals") == "none":
-            settings["intervals"] = None
->>>>>>> studies6
         if "race" in settings:
             settings["race"] = self._race(settings["race"])
         for name in NESTED:
