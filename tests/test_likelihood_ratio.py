@@ -71,7 +71,7 @@ def test_replicates_without_a_valid_optimum_can_be_omitted(found: LikelihoodRati
     simulated[1, :] = np.nan
     counted = likelihood_ratio._result(None, found.null, found.statistic, simulated, 0.95, "omit")
     exceed = int(np.sum(simulated[0, 3:] >= found.statistic[0]))
-    assert counted.failed.tolist() == [3, 19, 0] and counted.exceedances[0] == exceed > 0
+    assert counted.failed.tolist() == [3, 19, 0] and counted.rule == "omit" and counted.exceedances[0] == exceed > 0
     assert counted.p[0] == (1 + exceed) / 17 and counted.p[1] == 1.0 and np.isnan(counted.lower[1])
     assert counted.lower[0] == likelihood_ratio.wilson(np.array(exceed), 16)[0]
 

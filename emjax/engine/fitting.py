@@ -72,7 +72,7 @@ def fit_many(
     fixed: Any = None,
     precision: str = "float64",
     polish: bool = True,
-    acceleration: str | None = "auto",
+    acceleration: str | None = None,
     certificate: bool | None = None,
     ids: Iterable[Any] | None = None,
     chunk: int | None = None,
@@ -97,13 +97,12 @@ def fit_many(
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
         finished in float64, without it the estimated gap is reported and nothing is promised.
-    acceleration : "squarem" extrapolates EM's steps (Varadhan & Roland 2008), "auto" those after the 128th, None none.
+    acceleration : None, "squarem" to extrapolate EM's steps (Varadhan & Roland 2008), or "auto", from the 128th on.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
         the settings alone.
-    chunk : datasets at a time; it bounds memory, changes no result. threads : chunks at a time, by default one a core,
-        or a device where there are GPUs.
+    chunk : datasets at a time; it bounds memory, changes no result. threads : chunks at a time, by default one a core.
     progress : called with an `Advance` after each chunk.
 
     Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a

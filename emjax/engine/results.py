@@ -35,7 +35,7 @@ class Settings:
     prior: Any = None
     fixed: Any = None
     race: Race | None = None
-    acceleration: str | None = "auto"
+    acceleration: str | None = None
 
 
 @dataclass(frozen=True)

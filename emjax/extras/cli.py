@@ -131,8 +131,8 @@ def _add_common(command: Any) -> None:
     command.add_argument(
         "--acceleration",
         choices=["auto", "squarem", "none"],
-        default="auto",
-        help="extrapolate EM's steps: of lanes that are slow, of all, of none (default %(default)s)",
+        default="none",
+        help="extrapolate EM's steps: of restarts that are slow, of all, of none (default %(default)s)",
     )
 
 

@@ -41,7 +41,7 @@ class LikelihoodRatioTest:
     `reasons`. lower, upper (D,) : Wilson's interval (1927) at `level` for the p value that endless replicates would
     give, from the share of exceedances. exceedances (D,) : replicates with a statistic as large as the observed one,
     and those without a valid optimum unless they are omitted, B being less then; failed (D,) : how many of the latter.
-    replicates (D, B) : their statistics, NaN where failed.
+    replicates (D, B) : their statistics, NaN where failed. rule : "exceed" or "omit", what becomes of those.
     """
 
     null: Fit | Fits
@@ -53,6 +53,7 @@ class LikelihoodRatioTest:
     failed: Any
     replicates: Any
     level: float
+    rule: str
 
     @property
     def reasons(self) -> list[str]:
@@ -88,11 +89,12 @@ def likelihood_ratio_test(
     restarts : random starts of K and of K + 1 components, observed and bootstrap data alike. K + 1 are started
     once more where a random component of the K fit is split and its halves are moved apart. Unmoved, the halves have
     the likelihood of K components exactly, so the statistic is never taken below 0; but that alone is no valid optimum.
-    race, acceleration : as in `fit_many`, but a race by default: a component too many makes EM slow, and whatever the
-    procedure, observed and bootstrap data share it.
+    race, acceleration : as in `fit_many`, but on by default, whatever the fits' own: a component too many makes EM
+    slow, and observed and bootstrap data share the procedure.
     failed : replicates without a valid optimum, say as every start of K + 1 free scales collapsed, "exceed" the
     observed statistic, which is safe, but where they are more than one in twenty hardly anything is rejected; or "omit"
-    them, which keeps the level, as observed data are tested only where the same procedure finds them a valid optimum.
+    them, which keeps the level, as observed data are tested only where the same procedure finds them a valid optimum
+    (p is 1 where none is left).
     certificate and settings : as in `fit_many`; a replicate depends on its dataset, the dataset's name, its number, the
     key and the settings alone.
 
@@ -170,9 +172,9 @@ def _result(
     lower, upper = (np.where(known, limit, np.nan) for limit in limits)
     found = statistic, p, lower, upper, exceedances, failed, simulated
     if not isinstance(given, Fit):
-        return LikelihoodRatioTest(null, *found, level)
+        return LikelihoodRatioTest(null, *found, level, rule)
     statistic, p, lower, upper, exceedances, failed, simulated = (values[0] for values in found)
-    return LikelihoodRatioTest(null[0], statistic, p, lower, upper, exceedances, failed, simulated, level)
+    return LikelihoodRatioTest(null[0], statistic, p, lower, upper, exceedances, failed, simulated, level, rule)
 
 
 def wilson(count: np.ndarray, total: int | np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -67,7 +67,7 @@ class Method:
     fixed: Any = None
     precision: str = "float64"
     polish: bool = True
-    acceleration: str | None = "auto"
+    acceleration: str | None = None
     certificate: bool | None = None
     intervals: str | None = "observed"
     level: float = 0.95
