@@ -33,10 +33,11 @@ def test_memory_is_bounded_by_the_chunk() -> None:
 
 @pytest.mark.slow
 def test_import_costs_little() -> None:
-    """At most 0.3 s of processor time more than jax, the least of seven of each: a busy machine changes it little."""
+    """At most 0.3 s of processor time more than jax, the least of seven of each: a busy machine changes it little. On a
+    slow one, where jax takes more than the 0.6 s that it took where the bound was set, at most half as much as jax."""
     seconds: dict[str, list[float]] = {"jax": [], "emjax": []}
     for _ in range(8):
         for name, taken in seconds.items():
             taken.append(float(_output("-c", f"import {name}, time; print(time.process_time())")))
     least = {name: min(taken[1:]) for name, taken in seconds.items()}
-    assert least["emjax"] - least["jax"] < 0.3
+    assert least["emjax"] - least["jax"] < max(0.3, 0.5 * least["jax"])
