@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal, jaxpr_as_fun
 
 from emjax.base.records import Array
 
@@ -112,6 +111,8 @@ def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: 
         for leaf, mine in zip(jax.tree.leaves(shapes), alone, strict=True)
     ]
 
+    from jax.extend.core import jaxpr_as_fun  # brings Pallas, a tenth of what importing emjax would take
+
     def rows_of(leaf: Array, start: Array) -> Array:
         if leaf.shape[0] > 1:
             return lax.dynamic_slice_in_dim(leaf, start, width)
@@ -132,6 +133,8 @@ def map_blocks(function: Callable[..., Any], width: int, count: Array, *arrays: 
 
 def _depends(jaxpr: Any, own: list[bool]) -> list[bool]:
     """Whether each result of a program follows from an argument marked in `own`."""
+    from jax.extend.core import Literal
+
     marked = {variable for variable, mine in zip(jaxpr.invars, own, strict=True) if mine}
     for equation in jaxpr.eqns:
         if any(not isinstance(variable, Literal) and variable in marked for variable in equation.invars):
