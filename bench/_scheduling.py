@@ -40,7 +40,7 @@ def _one_loop(batch: Batch, start: emjax.MixtureParams) -> emjax.LaneFit:
 
 
 def _fit(batch: Batch, start: emjax.MixtureParams) -> emjax.Fits:
-    return emjax.fit_many(batch.model, batch.data, 0, restarts=1, start=start, certificate=False, acceleration=None)
+    return emjax.fit_many(batch.model, batch.data, 0, restarts=1, start=start, certificate=False)
 
 
 def measured(runs: dict[Any, Callable[[], Any]], rounds: int) -> tuple[dict[Any, Any], dict[Any, list[float]]]:

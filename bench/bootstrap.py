@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import emjax
 from bench import _r_rivals
 from bench._rival_problems import Unavailable
-from emjax.inference.likelihood_ratio import FAILED, LikelihoodRatioTest, wilson
+from emjax.inference.likelihood_ratio import FAILED, LikelihoodRatioTest, counts, wilson
 from tests.references import gaussian_cases
 
 RACE = emjax.Race(iterations=20, keep=2)  # of five restarts Race() would keep all
@@ -54,10 +54,8 @@ def level(n_datasets: int, n: int, replicates: int, restarts: int, covariance: s
             model, emjax.Data(part), key, replicates=replicates, restarts=restarts, race=RACE,
             ids=range(first, first + len(part)),
         )  # fmt: skip
-        above = np.sum(found.replicates >= found.statistic[:, None], axis=1)
-        p = {"exceed": found.p, "omit": (1 + above) / (1 + replicates - found.failed)}
         for rule in FAILED:
-            rejected[rule] += int(np.sum(p[rule][np.isfinite(found.p)] <= 0.05))
+            rejected[rule] += int(np.sum(counts(found.statistic, found.replicates, rule).p <= 0.05))
         tested += int(np.sum(np.isfinite(found.p)))
         failed += int(np.sum(found.failed))
     print(

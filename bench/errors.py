@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import emjax
 from bench import timing
+from bench._resident import forget, resident
 from bench.coverage import Row, rows
 from emjax.engine.datasets import bucket
 from emjax.inference.information import KINDS
@@ -40,8 +41,7 @@ MOST = 1.15  # what the most fits hold over what a fourth of them do, beyond dat
 def simulated(row: Row, n_fits: int, n_rows: int) -> emjax.Data:
     """Datasets (D, n, ...) from the row's parameters."""
     generate = From(row.model, row.params, n_rows, x=row.x, d=row.d)
-    data = draw(generate, {}, np.array([0, 3], np.uint32), np.arange(n_fits)).data
-    return emjax.Data(*data)
+    return draw(generate, {}, np.array([0, 3], np.uint32), np.arange(n_fits)).data
 
 
 def beside_fits(row: Row, n_fits: int, n_rows: int, rounds: int) -> list[str]:
@@ -57,19 +57,6 @@ def beside_fits(row: Row, n_fits: int, n_rows: int, rounds: int) -> list[str]:
     seconds = [timing.spread(taken[name]).text() for name in ("fits", "observed")]
     reached = "yes" if max(share.median for share in shares) < 1 else "**no**"
     return [row.name, *seconds, *(share.text() for share in shares), reached]
-
-
-def resident(what: str) -> int:
-    """Bytes that this process holds now (VmRSS), or has held at most since the last `forget` (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(what):
-            return 1024 * int(line.split()[1])
-    raise ValueError(what)
-
-
-def forget() -> None:
-    """The most that was held starts anew; see proc(5)."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def held(n_fits: int) -> None:

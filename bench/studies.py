@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import emjax
 from bench import timing
-from bench.errors import forget, resident
+from bench._resident import forget, resident
 from emjax.studies import From, Method, Study, grid
 
 MOST_TIME, MOST_MEMORY = 11.0, 1.15

@@ -1,6 +1,6 @@
 """`acceleration="auto"`: plain EM for 128 iterations, then extrapolation of the lanes that are left."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -15,13 +15,12 @@ from tests.promises import LINES, RESTARTS, SEED, D, at, lines, same_fits, truth
 
 NOISE = 30.0  # times the article's: some lanes take more than 128 iterations at tol 1e-8, most do not
 STOP = Stop(tol=1e-8)
+late = partial(emjax.fit_many, LINES, certificate=False, stop=STOP, acceleration="auto")
 
 
 @cache
 def fits(method: str | None, **settings: Any) -> emjax.Fits:
-    return emjax.fit_many(
-        LINES, lines(NOISE), SEED, restarts=RESTARTS, certificate=False, stop=STOP, acceleration=method, **settings
-    )
+    return late(lines(NOISE), SEED, restarts=RESTARTS, acceleration=method, **settings)
 
 
 def test_quick_lanes_are_plain_and_slow_ones_end_sooner() -> None:
@@ -44,30 +43,11 @@ def test_the_setting_is_kept() -> None:
 def test_a_lane_does_not_depend_on_its_company() -> None:
     """One dataset has fewer lanes than a block, which plain EM runs to their ends in one pass."""
     slowest = int(np.argmax(fits(None).restarts.iterations.max(axis=1)))
-    one = emjax.fit(
-        LINES,
-        at(lines(NOISE), slowest),
-        SEED,
-        id=slowest,
-        restarts=RESTARTS,
-        certificate=False,
-        stop=STOP,
-        acceleration="auto",
-    )
+    one = late([at(lines(NOISE), slowest)], SEED, ids=[slowest], restarts=RESTARTS)[0]
     assert one.restarts.iterations.max() > LATE
     same_fits(fits("auto"), one, slowest, ())
     order = np.arange(D)[::-1]
-    mixed = emjax.fit_many(
-        LINES,
-        at(lines(NOISE), order),
-        SEED,
-        ids=order,
-        restarts=RESTARTS,
-        certificate=False,
-        stop=STOP,
-        chunk=3,
-        acceleration="auto",
-    )
+    mixed = late(at(lines(NOISE), order), SEED, ids=order, restarts=RESTARTS, chunk=3)
     same_fits(fits("auto"), mixed, order, slice(None))
 
 
@@ -81,7 +61,7 @@ def test_what_leads_a_race_is_extrapolated() -> None:
 
 def test_fit_lane_is_the_fit() -> None:
     start = truth(NOISE)
-    many = emjax.fit_many(LINES, lines(NOISE), SEED, start=start, certificate=False, stop=STOP, acceleration="auto")
+    many = late(lines(NOISE), SEED, start=start)
     with jax.enable_x64(True):
         data, params = jax.tree.map(jnp.asarray, (lines(NOISE), start))
         run = jax.jit(jax.vmap(lambda row: emjax.fit_lane(LINES, row, params, stop=STOP, acceleration="auto")))

@@ -66,7 +66,7 @@ class Move(NamedTuple):
 
 def check(acceleration: Any) -> None:
     """Errors: `DataError` for a method that is not there."""
-    if not (acceleration is None or isinstance(acceleration, str)) or acceleration not in PHASES:
+    if acceleration not in tuple(PHASES):  # a tuple: what cannot be hashed is refused too
         raise DataError(f"acceleration={acceleration!r}: use 'auto', 'squarem' or None.")
 
 

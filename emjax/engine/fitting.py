@@ -92,17 +92,18 @@ def fit_many(
     start : None rotates through the model's strategies; the name of one, or a tuple of names; parameters in the user's
         units, shared or with a leading dataset axis (then one restart); or `Perturbed(params)`.
     stop, degeneracy : see `Stop` and `Degeneracy`.
-    race : None runs every restart to its end; `Race()` only the best few of each dataset.
+    race : None runs every restart to its end; `Race()` only the best few of each dataset after a short run.
     prior : {"weights": Dirichlet(...), "family": ...} for maximum a posteriori estimates.
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
         finished in float64, without it the estimated gap is reported and nothing is promised.
-    acceleration : None, "squarem" to extrapolate EM's steps (Varadhan & Roland 2008), or "auto", from the 128th on.
+    acceleration : None, "squarem" to extrapolate EM's steps (Varadhan & Roland 2008), or "auto", of slow restarts.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and
         the settings alone.
-    chunk : datasets at a time; it bounds memory, changes no result. threads : chunks at a time, by default one a core.
+    chunk : datasets at a time; it bounds memory and changes no result. threads : chunks at a time, by default one a
+        core, or a device where there are GPUs; over several devices they are spread.
     progress : called with an `Advance` after each chunk.
 
     Ctrl-C returns the finished chunks, with `complete` False. Errors: `DataError` for what is wrong as a whole; a

@@ -136,6 +136,10 @@ def _add_common(command: Any) -> None:
     )
 
 
+def _acceleration(arguments: argparse.Namespace) -> str | None:
+    return None if arguments.acceleration == "none" else arguments.acceleration
+
+
 def _at_least(smallest: int) -> Any:
     def whole_number(text: str) -> int:
         try:
@@ -182,7 +186,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         noise=arguments.noise,
         seed=arguments.seed,
         precision=arguments.precision,
-        acceleration=None if arguments.acceleration == "none" else arguments.acceleration,
+        acceleration=_acceleration(arguments),
         start=arguments.start,
         race=arguments.race,
     )
@@ -250,7 +254,7 @@ def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> An
         stop=emjax.Stop(tol=arguments.tol),
         precision=arguments.precision,
         race=emjax.Race() if arguments.race else None,
-        acceleration=None if arguments.acceleration == "none" else arguments.acceleration,
+        acceleration=_acceleration(arguments),
         ids=groups.labels,
         progress=reporter,
     )

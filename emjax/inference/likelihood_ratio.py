@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from emjax.inference.percentiles import check_level
 
 APART = 0.5  # standard deviation, in free coordinates, of the noise that parts the halves of a split component
 SPLIT = 2**32 - 1  # the number, among a dataset's restarts, of the key for that
-_RACE = Race()
 FAILED = ("exceed", "omit")
 _OF_FITS = ("stop", "degeneracy", "precision", "polish")
 
@@ -72,7 +71,7 @@ def likelihood_ratio_test(
     *,
     replicates: int = 199,
     restarts: int = 10,
-    race: Race | None = _RACE,
+    race: Race | None = Race(),  # noqa: B008 (frozen)
     acceleration: str | None = "auto",
     failed: str = "exceed",
     level: float = 0.95,
@@ -159,17 +158,31 @@ def _check(model: Any, replicates: Any, restarts: Any, settings: dict[str, Any])
     resampling.check(model, "parametric")
 
 
+class Counts(NamedTuple):
+    """Of the replicates of D datasets, (D,): those without a valid optimum, those counted, exceedances, p."""
+
+    failed: np.ndarray
+    counted: np.ndarray
+    exceedances: np.ndarray
+    p: np.ndarray
+
+
+def counts(statistic: np.ndarray, simulated: np.ndarray, rule: str) -> Counts:
+    """statistic (D,), simulated (D, B), NaN where there is none; rule : one of `FAILED`."""
+    tested = np.isfinite(statistic)
+    failed = np.where(tested, np.sum(np.isnan(simulated), axis=1), 0)
+    omitted = failed if rule == "omit" else 0 * failed
+    counted = simulated.shape[1] - omitted
+    exceedances = np.sum(simulated >= statistic[:, None], axis=1) + failed - omitted
+    return Counts(failed, counted, exceedances, np.where(tested, (1.0 + exceedances) / (counted + 1.0), np.nan))
+
+
 def _result(
     given: Any, null: Fits, statistic: np.ndarray, simulated: np.ndarray, level: float, rule: str
 ) -> LikelihoodRatioTest:
-    tested = np.isfinite(statistic)
-    failed = np.where(tested, np.sum(np.isnan(simulated), axis=1), 0)
-    counted = simulated.shape[1] - (failed if rule == "omit" else 0)
-    exceedances = np.sum(simulated >= statistic[:, None], axis=1) + (failed if rule == "exceed" else 0)
-    p = np.where(tested, (1.0 + exceedances) / (counted + 1.0), np.nan)
-    known = tested & (np.asarray(counted) > 0)
+    failed, counted, exceedances, p = counts(statistic, simulated, rule)
     limits = wilson(exceedances, np.maximum(counted, 1), level)
-    lower, upper = (np.where(known, limit, np.nan) for limit in limits)
+    lower, upper = (np.where(np.isfinite(p) & (counted > 0), limit, np.nan) for limit in limits)
     found = statistic, p, lower, upper, exceedances, failed, simulated
     if not isinstance(given, Fit):
         return LikelihoodRatioTest(null, *found, level, rule)

@@ -56,7 +56,7 @@ def checked(scenarios: Any) -> list[Scenario]:
         seen.add(name)
         found.append(own)
         for factor, level in own.items():
-            other = written.setdefault((factor, str(_number(level))), level)
+            other = written.setdefault((factor, str(_whole(level, (bool, float)))), level)
             if canonical(other) != canonical(level):
                 raise DataError(
                     f"scenario {place}: the factor {factor!r} has the levels {other!r} and {level!r}, which no table "
@@ -87,24 +87,14 @@ def canonical(value: Any) -> str:
     return json.dumps(_whole(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
+def _whole(value: Any, kinds: tuple[type, ...] = (float,)) -> Any:
+    """With 1.0 as 1, or True as 1 too where `kinds` has bool."""
+    if isinstance(value, kinds) and float(value).is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_whole(part) for part in value]
+        return [_whole(part, kinds) for part in value]
     if isinstance(value, dict):
-        return {name: _whole(part) for name, part in value.items()}
-    return value
-
-
-def _number(value: Any) -> Any:
-    """As Python compares it: True is 1, and 1.0 too."""
-    if isinstance(value, (bool, float)) and value == int(value):
-        return int(value)
-    if isinstance(value, list):
-        return [_number(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _number(part) for name, part in sorted(value.items())}
+        return {name: _whole(part, kinds) for name, part in sorted(value.items())}
     return value
 
 
