@@ -1,8 +1,8 @@
 """A study's time and memory against its replicates: `python bench/studies.py [--replicates 1000]`.
 
 Claim: ten times the replicates take at most 11 times the time, after compilation, and 1.15 times the memory. The study
-is the article's two lines, n = 200, fitted from the truth with 95 % intervals; each line is one process, which runs the
-fewer replicates first, under another seed, so that all is compiled.
+is two lines, n = 200, fitted from the truth with 95 % intervals; each line is one process, which runs the fewer
+replicates first, under another seed, so that all is compiled.
 """
 
 from __future__ import annotations
@@ -14,35 +14,19 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import emjax
-from bench import timing
+from bench import coverage, timing
 from bench._resident import forget, resident
-from emjax.studies import From, Method, Study, grid
+from emjax.studies import Study
 
+N_ROWS = 200
 MOST_TIME, MOST_MEMORY = 11.0, 1.15
 
 
-def _covariate(key: jax.Array, n: int) -> jax.Array:
-    return jax.random.uniform(key, (n, 1), minval=0.0, maxval=10.0)
-
-
 def study(replicates: int, seed: int) -> Study:
-    """The article's lines."""
-    model = emjax.Mixture(emjax.LinearRegression(), 2)
-    lines = emjax.LinearRegressionParams(np.array([[1.0, 0.5], [2.0, 1.5]]), np.array([1.0, 1.5]))
-    params = emjax.MixtureParams(emjax.WeightsParams(np.array([0.5, 0.5])), lines)
-    return Study(
-        scenarios=grid(n=[200]),
-        generate=From(model, params, x=_covariate),
-        methods={"EM": Method(model, start="truth", intervals="observed")},
-        replicates=replicates,
-        seed=seed,
-    )
+    """Two lines, as in the coverage."""
+    return coverage.study(coverage.rows()[0], (N_ROWS,), replicates, ("observed",), seed)
 
 
 def one(replicates: int, before: int) -> None:
