@@ -198,7 +198,8 @@ def linear(coefficients: jax.Array, x: jax.Array) -> jax.Array:
     """Linear predictors (K, n) of coefficients (K, p) and covariates (p, n): no small matrix product a lane."""
     if x.shape[0] > 6:
         return multiply(coefficients, x)
-    return sum((coefficients[:, j, None] * x[None, j] for j in range(1, x.shape[0])), coefficients[:, :1] * x[:1])
+    # A sum over an axis is made once and kept for all that use it; XLA would make a chain of additions again for each.
+    return jnp.sum(coefficients[:, :, None] * x[None], axis=1)
 
 
 def weighted_products(

@@ -14,7 +14,7 @@ from emjax.base.records import Array, Data, Params
 from emjax.base.status import DataError
 from emjax.engine import blocks, datasets, devices, runner
 from emjax.engine.generated import Generated
-from emjax.engine.programs import Program
+from emjax.engine.programs import Program, compiled
 from emjax.engine.results import Fit, Fits
 
 CHUNK = 4096  # datasets at a time
@@ -105,7 +105,7 @@ def _chunk(batch: Any, which: np.ndarray, size: int) -> Data:
 
 
 @Program
-@partial(jax.jit, static_argnames=("function", "model", "width"))
+@partial(compiled, static_argnames=("function", "model", "width"))
 def _mapped(
     function: Function,
     model: Model,

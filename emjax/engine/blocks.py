@@ -24,18 +24,6 @@ CPU_CHUNK_LEAST = 256  # lanes
 GPU_CHUNK = 1 << 20, 4 << 30
 
 
-# XLA:CPU vectorises a sum over rows only where it may change the order of its terms; with that and the machine's widest
-# vectors the step takes a third of the time. NaN, infinities, divisions and functions keep their meaning.
-COMPILER_OPTIONS = {
-    "xla_cpu_enable_fast_math": True,
-    "xla_cpu_fast_math_honor_nans": True,
-    "xla_cpu_fast_math_honor_infs": True,
-    "xla_cpu_fast_math_honor_division": True,
-    "xla_cpu_fast_math_honor_functions": True,
-    "xla_cpu_prefer_vector_width": 512,
-}
-
-
 def width_for(device: Any, dataset_bytes: int) -> int:
     """Lanes a block, a constant of the device kind and the padded dataset: another width would round differently."""
     if device.platform == "cpu":

@@ -16,6 +16,19 @@ from emjax.engine import devices
 
 MOST = 240  # programs kept: Linux lets a process map 65,530 regions, XLA takes some 160 a program, and then it aborts
 ARRAYS = (np.ndarray, np.generic, jax.Array)
+# XLA:CPU vectorises a sum over rows only where it may change the order of its terms; with that and the machine's widest
+# vectors an EM step takes a third of the time. NaN, infinities, divisions and functions keep their meaning. Maxima and
+# sums along short axes XLA hands to a library (YNN), a call each, which takes three times as long as a loop of its own.
+COMPILER_OPTIONS = {
+    "xla_cpu_enable_fast_math": True,
+    "xla_cpu_fast_math_honor_nans": True,
+    "xla_cpu_fast_math_honor_infs": True,
+    "xla_cpu_fast_math_honor_division": True,
+    "xla_cpu_fast_math_honor_functions": True,
+    "xla_cpu_prefer_vector_width": 512,
+    "xla_cpu_experimental_ynn_fusion_type": "",
+}
+compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
 
 class Program:

@@ -20,7 +20,7 @@ from emjax.base.settings import Degeneracy
 from emjax.base.status import Status
 from emjax.engine import blocks, devices, em
 from emjax.engine.em import Lane
-from emjax.engine.programs import Program
+from emjax.engine.programs import Program, compiled
 
 NEVER = 2**31 - 1  # no pause
 
@@ -34,7 +34,7 @@ class _Slots(NamedTuple):
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "acceleration"))
+@partial(compiled, static_argnames=("model", "acceleration"))
 def begin_lanes(model: Model, prepared: Any, starts: Params, tol: Array, acceleration: str | None = None) -> Lane:
     """L lanes about to take their first tick from `starts` (prepared units), tol (L,) in nats.
 
@@ -45,9 +45,7 @@ def begin_lanes(model: Model, prepared: Any, starts: Params, tol: Array, acceler
 
 
 @Program
-@partial(
-    jax.jit, static_argnames=("model", "degeneracy", "width", "acceleration"), compiler_options=blocks.COMPILER_OPTIONS
-)
+@partial(compiled, static_argnames=("model", "degeneracy", "width", "acceleration"))
 def run_lanes(
     model: Model,
     degeneracy: Degeneracy,

@@ -12,13 +12,13 @@ from jax import lax
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Data, Params
 from emjax.engine import blocks, derivatives, em, keys, starts
-from emjax.engine.programs import Program
+from emjax.engine.programs import Program, compiled
 
 PROBE_STEPS = 3  # EM steps before a probe is judged
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(compiled, static_argnames=("model", "width"))
 def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count: Array) -> tuple[Any, Array]:
     """Prepared datasets and their `Problem` bits, leading axis C.
 
@@ -30,7 +30,7 @@ def prepare(model: Model, width: int, data: Data, prior: Any, fixed: Any, count:
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width", "strategies"))
+@partial(compiled, static_argnames=("model", "width", "strategies"))
 def random_starts(
     model: Model,
     width: int,
@@ -52,7 +52,7 @@ def random_starts(
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(compiled, static_argnames=("model", "width"))
 def given_starts(
     model: Model,
     width: int,
@@ -87,7 +87,7 @@ class Curvature(NamedTuple):
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width", "second"))
+@partial(compiled, static_argnames=("model", "width", "second"))
 def curvature(
     model: Model, width: int, second: bool, prepared: Any, dataset: Array, params: Params, count: Array
 ) -> Curvature:
@@ -107,7 +107,7 @@ def curvature(
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(compiled, static_argnames=("model", "width"))
 def probe(
     model: Model, width: int, prepared: Any, dataset: Array, like: Params, free: Array, count: Array
 ) -> tuple[Params, Array]:
@@ -129,14 +129,14 @@ def probe(
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(compiled, static_argnames=("model", "width"))
 def to_user(model: Model, width: int, prepared: Any, params: Params, count: Array) -> Params:
     """Parameters in the user's units, leading axis C."""
     return blocks.map_blocks(lambda data, row: model.to_user(row, data), width, count, prepared, params)
 
 
 @Program
-@partial(jax.jit, static_argnames=("model", "width"))
+@partial(compiled, static_argnames=("model", "width"))
 def n_free(model: Any, width: int, prepared: Any, count: Array) -> Array:
     """Number of free parameters of C datasets, (C,); only of models whose padding has coordinates of its own."""
     return blocks.map_blocks(model.n_free, width, count, prepared)
