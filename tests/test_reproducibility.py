@@ -98,6 +98,8 @@ def test_names_give_words() -> None:
     assert words[1] == words[2] == 5
     assert len(set(words.tolist())) == 8
     np.testing.assert_array_equal(words, keys.dataset_words([0, 5, 5, "5", "north", 2**32, 2**70, -1, (1, 2)]))
+    for whole in ([0, 5, 2**32 - 1], [0, 5, 2**32], [-1, 5]):  # in one go, and one by one
+        np.testing.assert_array_equal(keys.dataset_words(np.array(whole)), keys.dataset_words(whole))
 
 
 def test_names_of_any_size_are_kept() -> None:

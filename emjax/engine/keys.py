@@ -40,6 +40,8 @@ def _words(content: bytes) -> np.ndarray:
 
 def dataset_words(ids: Iterable[Any]) -> np.ndarray:
     """A 32-bit word for each dataset's name; small whole numbers stand for themselves, as positions do."""
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and np.all((ids >= 0) & (ids < 2**32)):
+        return ids.astype(np.uint32)
     return np.array([_word(name) for name in ids], dtype=np.uint32)
 
 
