@@ -21,16 +21,19 @@ def inside(free: Array, boundary: Array) -> Array:
 
 def information(gradient: Callable[[Array], Array], free: Array) -> Array:
     """Minus the Hessian (m, m), symmetric, from the gradient of a function."""
-    columns = jax.lax.map(lambda v: jax.jvp(gradient, (free,), (v,))[1], jnp.eye(free.shape[0], dtype=free.dtype))
+    _, along = jax.linearize(gradient, free)
+    columns = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))
     return -0.5 * (columns + columns.T)
 
 
 def scores(model: Model, prepared: Any, at: Callable[[Array], Params], free: Array) -> tuple[Terms, Array, Array]:
     """Terms of the log-likelihood, their weights (T,), floating, and their scores (m, T), 0 where they do not count."""
-    terms = model.terms(at(free), prepared)
+
+    def log_likelihood(free: Array) -> tuple[Array, Terms]:
+        terms = model.terms(at(free), prepared)
+        return terms.log_likelihood, terms
+
+    _, along, terms = jax.linearize(log_likelihood, free, has_aux=True)
     weight = terms.weight.astype(free.dtype)
-    found = jax.lax.map(
-        lambda v: jax.jvp(lambda f: model.terms(at(f), prepared).log_likelihood, (free,), (v,))[1],
-        jnp.eye(free.shape[0], dtype=free.dtype),
-    )
+    found = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))
     return terms, weight, jnp.where((weight > 0)[None, :], found, 0.0)
