@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emjax.base import units
 from emjax.base.records import Data
 from emjax.base.status import Problem
 
@@ -14,6 +15,7 @@ from emjax.base.status import Problem
 def explain(model: Any, data: Data, problem: Problem) -> str:
     """One sentence for a single dataset: what is wrong, where, and what to try. A model may know the place itself."""
     text = problem.describe()
+    data = units.missing_unobserved(data) if model.sequential else data
     known = model.culprit(data, problem)
     where = [place for found, place in _PLACES.items() if found & problem for place in [place(data)] if place]
     where = [known] if known else where
@@ -121,7 +123,8 @@ def _differs(data: Data) -> str:
 
 
 def _rows(data: Data) -> str:
-    return f"{np.shape(data.y)[0]} rows"
+    n, used = np.shape(data.y)[0], int(np.sum(_used(data)))
+    return f"{n} rows" if used == n else f"{used} of {n} rows count"
 
 
 _PLACES = {

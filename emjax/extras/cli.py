@@ -93,21 +93,23 @@ def _add_demo(commands: Any) -> None:
 
 def _add_fit(commands: Any) -> None:
     text = (
-        "Fit a mixture to a CSV file, by default of linear regressions, one per group: a row per group and component, "
-        "or per parameter too, with the status and log-likelihood (nats). A group that cannot be fitted has its reason "
-        "in its row and harms no other."
+        "Fit a mixture or a hidden Markov model to a CSV file, by default of linear regressions, one per group: a row "
+        "per group and component, or per parameter too, with the status and log-likelihood (nats). A group that cannot "
+        "be fitted has its reason in its row and harms no other."
     )
-    fit = commands.add_parser("fit", help="fit a CSV file, one mixture per group", description=text)
+    fit = commands.add_parser("fit", help="fit a CSV file, one model per group", description=text)
     add = fit.add_argument
     add("file", metavar="data.csv", help="comma-separated UTF-8 with a header")
     add("formula", help="such as 'y ~ x1 + x2'; 'y ~ x - 1' has no intercept, 'y1 + y2 ~ 1' two responses")
-    add("--components", type=_at_least(1), required=True, metavar="K", help="components per group")
+    add("--components", type=_at_least(1), required=True, metavar="K", help="components, or states, per group")
     add("--family", default="linear", choices=_FAMILIES, metavar="NAME", help=f"{', '.join(_FAMILIES)} (%(default)s)")
+    add("--latent", default="mixture", choices=["mixture", "hidden-markov"], help="(default %(default)s)")
     add("--by", metavar="COLUMN", help="fit every value of this column on its own")
-    add("--unit", metavar="COLUMN", help="rows with one value of this column share their component")
+    add("--unit", metavar="COLUMN", help="rows with one value share a component, or are a sequence, in file order")
     add("--weights", metavar="COLUMN", help="how often a row, or with --unit a unit, counts")
     add("--trials", metavar="COLUMN", help="trials of a binomial response, which counts the successes")
     add("--gating", metavar="FORMULA", help="covariates of the mixing weights, such as '~ z1 + z2'")
+    add("--initial-distribution", choices=["free", "stationary"], help="of a hidden Markov model (default free)")
     add("--restarts", type=_at_least(1), default=20, help="random starts per group (default %(default)s)")
     add("--scale", choices=["component", "common"], help="noise scale, of linear and student-t (default component)")
     add("--tol", type=_positive, default=1e-6, help="stop at this remaining gain in nats (default %(default)s)")
@@ -214,10 +216,13 @@ def _fit(arguments: argparse.Namespace) -> int:
         require(package, "frames")
     out = files.prepare_file(arguments.out) if arguments.out else None
     table = files.read_table(arguments.file, [name for name in (arguments.by, arguments.unit) if name])
-    roles = {name: getattr(arguments, name) for name in ("family", "scale", "unit", "weights", "trials", "gating")}
+    names = ("family", "scale", "unit", "weights", "trials", "gating", "latent", "initial_distribution")
+    roles = {name: getattr(arguments, name) for name in names}
     groups = frames.build_groups(table, arguments.formula, arguments.by, arguments.drop_missing, **roles)
     if groups.dropped:
         print(f"emjax: {groups.dropped:,} of {len(table):,} rows with missing values left out", file=sys.stderr)
+    if groups.unobserved:
+        print(f"emjax: {groups.unobserved:,} of {len(table):,} rows lack a value and are unobserved", file=sys.stderr)
     with progress.Reporter(len(groups.data)) as reporter:
         fits = _fit_groups(arguments, groups, reporter)
     result = tables.fits_table(fits, groups)
@@ -247,7 +252,7 @@ def _fit_groups(arguments: argparse.Namespace, groups: Any, reporter: Any) -> An
     import emjax
 
     return emjax.fit_many(
-        emjax.Mixture(groups.family, arguments.components, groups.latent),
+        groups.model(arguments.components),
         groups.data,
         arguments.seed,
         restarts=arguments.restarts,

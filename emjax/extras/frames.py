@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emjax import Data, DataError, GatedWeights, MixingWeights
+from emjax import Data, DataError, GatedWeights, HiddenMarkov, MarkovChain, MixingWeights, Mixture
 from emjax.extras import formulas, named_families
 from emjax.extras.columns import as_numbers, check_known, count_rows, gaps, group_labels
 
@@ -13,8 +13,9 @@ from emjax.extras.columns import as_numbers, check_known, count_rows, gaps, grou
 class Columns(NamedTuple):
     """Names of columns that mean something else than a formula's variables, or None; gating is a formula of its own.
 
-    by : fit every value on its own. unit : rows of one value share their component. weights : how often a row, or a
-    unit, counts. trials : of a binomial response. gating : "~ z1 + z2", covariates of the mixing weights.
+    by : fit every value on its own. unit : rows of one value share their component, or are one sequence. weights : how
+    often a row, or a unit, counts. trials : of a binomial response. gating : "~ z1 + z2", covariates of the mixing
+    weights. sequential : whether rows follow one another, as in a hidden Markov model.
     """
 
     by: str | None = None
@@ -22,6 +23,7 @@ class Columns(NamedTuple):
     weights: str | None = None
     trials: str | None = None
     gating: str | None = None
+    sequential: bool = False
 
 
 class Groups(NamedTuple):
@@ -31,7 +33,8 @@ class Groups(NamedTuple):
     of ones, or None where the intercept is all there is, z (n, c), trials, unit and weight as asked for; rows of one
     unit stand together. family, latent : the parts of the model. responses, coefficients, gating : the names of the
     columns, intercept first. missing : per dataset a sentence that names the columns with missing values, or "".
-    dropped : rows left out on request. by : the grouping column, or None.
+    dropped : rows left out on request. unobserved : rows of sequences with missing values, where time passes and
+    nothing is seen. by : the grouping column, or None.
     """
 
     labels: list[str]
@@ -43,7 +46,19 @@ class Groups(NamedTuple):
     gating: list[str]
     missing: list[str]
     dropped: int
+    unobserved: int
     by: str | None
+
+    def model(self, components: int) -> Any:
+        """The mixture or hidden Markov model. Errors: DataError."""
+        if isinstance(self.latent, MarkovChain):
+            return HiddenMarkov(self.family, components, self.latent.initial_distribution)
+        return Mixture(self.family, components, self.latent)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the model is a hidden Markov model."""
+        return isinstance(self.latent, MarkovChain)
 
     @property
     def intercept(self) -> bool:
@@ -54,11 +69,13 @@ class Groups(NamedTuple):
 class _Rows(NamedTuple):
     """Arrays over all rows, by field of `Data`, NaN where a used column has a gap, and which columns have gaps where.
 
-    `unit` holds numbers of the units over the whole table; x and z have their columns of ones."""
+    `unit` holds numbers of the units over the whole table; x and z have their columns of ones. Of the `unobserved` rows
+    of sequences only a gap in the weight is a gap."""
 
     fields: dict[str, NDArray[Any]]
     used: list[str]
     gaps: NDArray[np.bool_]
+    unobserved: NDArray[np.bool_]
     names: dict[str, list[str]]
     levels: list[int]
 
@@ -80,6 +97,8 @@ def build_groups(
     weights: str | None = None,
     trials: str | None = None,
     gating: str | None = None,
+    latent: str = "mixture",
+    initial_distribution: str | None = None,
 ) -> Groups:
     """Datasets from a pandas DataFrame and a Wilkinson formula such as `"y ~ x1 + log(x2)"`, one per value of `by`.
 
@@ -87,14 +106,17 @@ def build_groups(
     so that a coefficient means the same in every group. A row with a gap (missing or infinite) in a column that is
     used becomes NaN, which makes its dataset INVALID_DATA and no other; `drop_missing` leaves such rows out
     instead, except where a group would lose all of them, and rows without a group or unit as well. Categories may be
-    missing: that is no gap.
+    missing: that is no gap. Nor are rows of a hidden Markov model's sequences, which then are unobserved.
 
     family, scale : names that `emjax.extras.named_families` knows. unit, weights, trials, gating : see `Columns`.
+    latent : "mixture", or "hidden-markov": the rows of a unit, in the table's order, are a sequence, without units all
+    of a group; initial_distribution : of that alone, "free" (default) or "stationary".
 
     Errors: MissingExtraError; DataError for a formula that cannot be read, an unknown column, text in a numeric column,
     a row without a group or unit, no complete row at all, or what the family does not have.
     """
-    columns = Columns(by, unit, weights, trials, gating)
+    columns = Columns(by, unit, weights, trials, gating, latent == "hidden-markov")
+    structure = _structure(columns, drop_missing, initial_distribution)
     known = named_families.find(family, trials is not None, scale)
     available = [str(name) for name in table.columns]
     dropped = 0
@@ -107,7 +129,26 @@ def build_groups(
             table, dropped = table[~unlabelled], dropped + int(unlabelled.sum())
     labels = np.full(len(table), "") if by is None else group_labels(table, by)
     rows = _rows(table, formula, columns, available, known.levels)
-    return _split(rows, labels, columns, drop_missing, dropped, family, scale)
+    groups = _split(rows, labels, columns, drop_missing, dropped, family, scale)
+    return groups if structure is None else groups._replace(latent=structure)
+
+
+def _structure(columns: Columns, drop_missing: bool, initial_distribution: Any) -> MarkovChain | None:
+    """The chain of a hidden Markov model; None for a mixture. Errors: DataError for options without a meaning."""
+    if not columns.sequential:
+        if initial_distribution is not None:
+            raise DataError("--initial-distribution is a hidden Markov model's; leave it out or add --latent")
+        return None
+    if columns.gating is not None:
+        raise DataError("--gating is of a mixture's weights; leave it out (in Python, HiddenMarkov has gated ones)")
+    if drop_missing:
+        raise DataError(
+            "--drop-missing would join what lies before and after a missing row; leave it out: in a hidden Markov "
+            "model such a row is unobserved and time passes"
+        )
+    if columns.weights is not None and columns.unit is None:
+        raise DataError("--weights of a hidden Markov model count sequences; name their column by --unit")
+    return MarkovChain(initial_distribution or "free")
 
 
 def _rows(table: Any, formula: str, columns: Columns, available: list[str], categories: bool) -> _Rows:
@@ -125,6 +166,11 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
     complete = np.asarray(~holes.any(axis=1))
     if not complete.any():
         raise DataError(f"no row has a finite value in every column of '{formula}' ({', '.join(used)}); fill some in")
+    unobserved = np.zeros(len(table), bool)
+    if columns.sequential:
+        of_steps = np.array([name != columns.weights for name in used], bool)
+        unobserved = holes[:, of_steps].any(axis=1)
+        holes[:, of_steps] = False
     (y, responses), (x, coefficients) = formulas.evaluate(read[0], frame, complete)
     fields: dict[str, NDArray[Any]] = {"y": y, "x": x}
     names = {"y": responses, "x": coefficients, "z": []}
@@ -132,10 +178,12 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
         ((fields["z"], names["z"]),) = formulas.evaluate(read[1], frame, complete)
     for field, name in plain.items():
         if name is not None:
-            fields[field] = np.where(complete, frame[name].to_numpy(float, na_value=np.nan), np.nan)
+            kept = complete | (unobserved & (field == "weight"))  # the sequence's weight is not the row's
+            fields[field] = np.where(kept, frame[name].to_numpy(float, na_value=np.nan), np.nan)
     if columns.unit is not None:
         fields["unit"] = np.unique(group_labels(table, columns.unit, "unit"), return_inverse=True)[1]
-    return _Rows(fields, used, holes, names, [max(2, levels[name]) for name in responses if name in levels])
+    counts = [max(2, levels[name]) for name in responses if name in levels]
+    return _Rows(fields, used, holes, unobserved, names, counts)
 
 
 def _split(
@@ -159,7 +207,8 @@ def _split(
         keep = ~(incomplete & some[codes])
         dropped += int(np.sum(~keep))
         codes = codes[keep]
-        rows = rows._replace(fields={name: value[keep] for name, value in rows.fields.items()}, gaps=rows.gaps[keep])
+        kept = {name: value[keep] for name, value in rows.fields.items()}
+        rows = rows._replace(fields=kept, gaps=rows.gaps[keep], unobserved=rows.unobserved[keep])
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(values)))[:-1])
     names = rows.names
     return Groups(
@@ -179,6 +228,7 @@ def _split(
         gating=names["z"],
         missing=[_missing(rows, i) for i in members],
         dropped=dropped,
+        unobserved=int(rows.unobserved.sum()),
         by=columns.by,
     )
 
@@ -222,7 +272,8 @@ def _missing(rows: _Rows, members: NDArray[np.intp]) -> str:
         what, remedy = "the formula gives no finite number for", "correct or delete those rows"
         sides = ["x", "z"] if rows.levels else ["y", "x", "z"]
         shown = {"y": ["the response"] * len(rows.names["y"])}
-        bad = {name: ~np.isfinite(rows.fields[name][members]).T for name in sides if name in rows.fields}
+        seen = members[~rows.unobserved[members]]
+        bad = {name: ~np.isfinite(rows.fields[name][seen]).T for name in sides if name in rows.fields}
         counts = {
             term: int(count)
             for name, columns in bad.items()

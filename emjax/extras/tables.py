@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from emjax import Fits, Flag, LinearRegression, Problem, Status
+from emjax.base import recursions
 from emjax.engine import parameters
 from emjax.extras.frames import Groups, has_intercept
 from emjax.extras.optional import require
@@ -21,11 +23,13 @@ _NOT_FINITE = Problem.RESPONSE_NOT_FINITE | Problem.COVARIATE_NOT_FINITE
 def fits_table(fits: Fits, groups: Groups) -> Any:
     """The result of `fit_many` on the groups' data, as a pandas DataFrame.
 
-    Linear regressions have one row per dataset and component, other families one per dataset, component and parameter.
+    Mixtures of linear regressions have one row per dataset and component, other models one per dataset, component and
+    parameter; "transitions[2]" is the probability of going from the row's state to state 2.
     Columns: the group (under the grouping column's name), component (by decreasing weight), weight (the mean over the
-    units where weights are gated), then one `coef_NAME` a coefficient, scale (standard deviation) and `gating_NAME`, or
-    parameter and value; log_likelihood in nats, n, status, flags, reason (empty when CONVERGED). Parameters that the
-    components share have rows of their own, with component "all".
+    units where weights are gated; of a state its share of the time in the long run), then one `coef_NAME` a
+    coefficient, scale (standard deviation) and `gating_NAME`, or parameter and value; log_likelihood in nats, n,
+    status, flags, reason (empty when CONVERGED). Parameters that the components share have rows of their own, with
+    component "all".
     A dataset that could not be fitted has its rows too, with NaN and the reason; one that was not reached before an
     interruption has none. Errors: MissingExtraError.
     """
@@ -33,13 +37,17 @@ def fits_table(fits: Fits, groups: Groups) -> Any:
     order = order_by(-weights)
     params = permute(fits.params, order, fits.model)
     weights = np.take_along_axis(weights, order, axis=1)
-    wide = isinstance(groups.family, LinearRegression)
+    wide = isinstance(groups.family, LinearRegression) and not groups.sequential
     return _wide(fits, groups, params, weights) if wide else _long(fits, groups, params, weights)
 
 
 def mean_weights(fits: Fits, groups: Groups) -> NDArray[np.float64]:
-    """Mixing weights (D, K); of gated ones the means over each dataset's units, by their weights."""
+    """Mixing weights (D, K); of gated ones the means over each dataset's units, by their weights; of a hidden Markov
+    model the stationary distribution of its transitions."""
     latent = fits.params.latent
+    if groups.sequential:
+        with jax.enable_x64(True):
+            return np.asarray(jnp.vectorize(recursions.stationary, signature="(k,k)->(k)")(latent.transitions))
     if not groups.gating:
         return np.asarray(latent.weights)
     found = np.full(np.shape(latent.gating)[:2], np.nan)
@@ -96,6 +104,8 @@ def _long(fits: Fits, groups: Groups, params: Any, weights: NDArray[np.float64])
 
 def _entry(block: parameters.Block, index: tuple[int, ...], groups: Groups) -> str:
     """A name such as "coefficients[x1]", "covariances[y1,y2]" or "probabilities[a,0]"."""
+    if block.name == "transitions":
+        return parameters.entry_name(block.name, [str(k + 1) for k in index])
     names = {"coefficients": groups.coefficients, "gating": groups.gating}.get(block.name, groups.responses)
     last = block.values.shape[-len(index) :] if index else ()
     labels = [names[i] if size == len(names) else str(i) for i, size in zip(index, last)]
@@ -150,7 +160,8 @@ def _blamed(groups: Groups, position: int, problems: Problem) -> list[str]:
     for values, names in ((data.x, groups.coefficients), (data.z, groups.gating)):
         if values is not None:
             intercept = has_intercept(names)
-            bad = _bad_columns(np.asarray(values), intercept, problems)
+            rows = np.asarray(values)[np.isfinite(values).all(axis=1)]
+            bad = _bad_columns(rows, intercept, problems)
             found += [name for name, blame in zip(names[int(intercept) :], bad) if blame]
     return found
 

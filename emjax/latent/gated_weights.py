@@ -80,8 +80,11 @@ class GatedWeights(MixingWeights):
         z = jnp.asarray(data.z, dtype)
         if data.unit is not None:
             of_units = units.first_rows(z, data.unit, weight.shape[0])
-            differs = jnp.any(z != of_units[data.unit], axis=1) & weight.astype(bool)[data.unit]
+            used = weight.astype(bool)[data.unit]
+            differs = jnp.any(z != of_units[data.unit], axis=1) & used
             problem |= jnp.where(jnp.any(differs), Problem.DIFFERS_IN_UNIT, 0)
+            holes = ~jnp.all(jnp.isfinite(z), axis=1) & used  # also where the unit's first row is sound
+            problem |= jnp.where(jnp.any(holes), Problem.COVARIATE_NOT_FINITE, 0)
             z = of_units
         logit, found = multinomial_logit.prepare(z, weight, self.intercept)
         if fixed is not None:

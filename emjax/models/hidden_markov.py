@@ -16,7 +16,7 @@ from emjax.base.registry import register
 from emjax.base.status import Problem
 from emjax.latent.gated_chain import GatedChain
 from emjax.latent.markov_chain import MarkovChain
-from emjax.models.composed import Composed, ComposedData, MixtureParams
+from emjax.models.composed import BROKEN, Composed, ComposedData, MixtureParams
 
 
 class HiddenMarkovPrediction(NamedTuple):
@@ -102,6 +102,8 @@ class HiddenMarkov(Composed):
         seen_rows = jnp.asarray(prepared.observed).astype(data.y.dtype)
         seen = jax.ops.segment_sum(seen_rows, jnp.asarray(data.unit), weight.shape[0])
         unseen = jnp.any(weight.astype(bool) & (seen == 0))
+        # Where no sequence holds anything, too few rows and a constant response only follow from that.
+        problem = jnp.where(unseen & ~jnp.any(seen > 0), problem & BROKEN, problem)
         return prepared, problem | jnp.where(unseen, Problem.NOTHING_OBSERVED, 0).astype(jnp.int32)
 
     def _observed(self, data: Data) -> tuple[Data, Any]:
