@@ -169,7 +169,7 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
     unobserved = np.zeros(len(table), bool)
     if columns.sequential:
         of_steps = np.array([name != columns.weights for name in used], bool)
-        unobserved = holes[:, of_steps].any(axis=1)
+        unobserved = np.asarray(holes[:, of_steps].any(axis=1))
         holes[:, of_steps] = False
     (y, responses), (x, coefficients) = formulas.evaluate(read[0], frame, complete)
     fields: dict[str, NDArray[Any]] = {"y": y, "x": x}
