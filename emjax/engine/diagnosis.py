@@ -33,7 +33,8 @@ def _not_finite(name: str, data: Data) -> str:
     if values is None:
         return ""
     bad = np.argwhere(~np.isfinite(values))
-    bad = bad[_used(data)[bad[:, 0]]]
+    rows = _weighted(data) if name == "z" else _used(data)  # time passes in a row of which nothing is observed
+    bad = bad[rows[bad[:, 0]]]
     if len(bad) == 0:
         return ""
     column = f", column {bad[0][1]}" if values.ndim == 2 else ""
@@ -42,9 +43,14 @@ def _not_finite(name: str, data: Data) -> str:
 
 def _used(data: Data) -> np.ndarray:
     """Rows that count, (n,)."""
+    return _weighted(data) & observed(data)
+
+
+def _weighted(data: Data) -> np.ndarray:
+    """Rows whose unit counts, (n,)."""
     assert data.weight is not None
     weight = np.asarray(data.weight if data.unit is None else data.weight[data.unit], np.float64)
-    return ~(weight == 0) & observed(data)
+    return ~(weight == 0)
 
 
 def observed(data: Data) -> np.ndarray:
@@ -118,7 +124,7 @@ def _unseen(data: Data) -> str:
 def _differs(data: Data) -> str:
     assert data.unit is not None and data.z is not None
     first = np.searchsorted(data.unit, data.unit)
-    bad = np.flatnonzero(np.any(data.z != data.z[first], axis=1) & _used(data))
+    bad = np.flatnonzero(np.any(data.z != data.z[first], axis=1) & _weighted(data))
     return f"first in row {bad[0]} of z, {len(bad)} in all" if len(bad) else ""
 
 
