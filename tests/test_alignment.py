@@ -165,6 +165,7 @@ def hidden() -> emjax.Fits:
     return emjax.fit_many(emjax.HiddenMarkov(emjax.Poisson(), 2), Data(y), 0, start=start)
 
 
+@pytest.mark.slow
 def test_overlap_with_known_classes_finds_the_labels() -> None:
     fits, known = hidden(), (np.arange(60) // 10) % 2
     assert align_by_overlap(fits, known).tolist() == [[0, 1], [1, 0], [0, 1]]

@@ -32,7 +32,8 @@ def earthquakes(tmp_path: Path) -> Path:
     return tmp_path / "earthquakes.csv"
 
 
-@pytest.mark.parametrize("initial", ["free", pytest.param("stationary", marks=pytest.mark.long)])
+@pytest.mark.slow
+@pytest.mark.parametrize("initial", ["free", "stationary"])
 def test_the_earthquakes_are_the_references(tmp_path: Path, initial: str) -> None:
     found = fit(earthquakes(tmp_path), "y ~ 1", "--family", "poisson", "--initial-distribution", initial)
     fits = json.loads((REFERENCES / "hmm_earthquakes.json").read_text())["fits"]

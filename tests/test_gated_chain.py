@@ -125,6 +125,7 @@ def test_without_slopes_it_is_the_constant_chain() -> None:
 # --- predictions ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @lanes.in_float64
 def test_predictions() -> None:
     rng = np.random.default_rng(6)

@@ -61,8 +61,6 @@ QUICK = {
     "regression-p1-K3-common",
     "regression-p1-no-intercept-K2-common",
     "regression-p2-K2-component",
-    "gaussian-d1-K2-tied",
-    "gaussian-d1-K3-full",
     "gaussian-d2-K4-tied-spherical",
     "gaussian-d2-K3-spherical",
     "gaussian-d2-K4-tied-diagonal",

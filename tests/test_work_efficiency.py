@@ -42,7 +42,7 @@ def executed_lane_steps(iterations: np.ndarray, width: int, steps: int) -> int:
     return executed
 
 
-@pytest.mark.parametrize("certificate", [True, False])
+@pytest.mark.parametrize("certificate", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_most_executed_lane_steps_advance_a_lane(certificate: bool) -> None:
     found = fits(certificate)
     iterations = found.restarts.iterations
