@@ -98,9 +98,11 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     """
     cycle = lane.cycle
     free = model.to_free(proposal, prepared)
-    held = model.boundary(proposal, prepared) != 0
-    r = jnp.where(held, 0.0, cycle.here - cycle.before)
-    v = jnp.where(held, 0.0, free - cycle.here) - r
+    r, onward = cycle.here - cycle.before, free - cycle.here
+    # What has no finite course, such as the logarithm of a weight of 0, is EM's own like what is at a boundary.
+    held = (model.boundary(proposal, prepared) != 0) | ~jnp.isfinite(r) | ~jnp.isfinite(onward)
+    r = jnp.where(held, 0.0, r)
+    v = jnp.where(held, 0.0, onward) - r
     rr, rv, vv = jnp.sum(r * r), jnp.sum(r * v), jnp.sum(v * v)
     alpha = jnp.sqrt(rr / vv)
     step = jnp.minimum(alpha, cycle.longest.astype(alpha.dtype))
@@ -118,6 +120,8 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
     slowest = jnp.where(landed | failed, cycle.slowest, slowest)
     params = model.from_free(point, prepared, proposal)
+    # Ratios to a weight of 0 tell nothing of the others.
+    params = jax.tree.map(lambda new, plain: jnp.where(jnp.isnan(new), plain, new), params, proposal)
     return Move(free, point, params, step.astype(dtype), usable & (alpha > SHORTEST), failed, slowest, known)
 
 
