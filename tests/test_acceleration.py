@@ -128,12 +128,13 @@ class Cliff(emjax.Model):
     def expect(self, params: Step, prepared: Data) -> Expectation:
         u = params.at
         value = -((u - 1.0) ** 2)
-        over = {"worse": -1e3, "nan": jnp.nan, "held": value - 0.9, "degenerate": 1e3 * u}[self.beyond]
+        over = {"worse": -1e3, "nan": jnp.nan, "held": value - 0.9, "degenerate": 1e3 * u, "outside": 1.0}[self.beyond]
         return Expectation(jnp.where(u > 1.0, over, value), u)
 
     def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
         u = params.at
-        return Step(jnp.where(u > 1.0, u, jnp.where(u < 0.9, u + 0.02, 1.0 - 0.8 * (1.0 - u))))
+        back = 0.95 if self.beyond == "outside" else u
+        return Step(jnp.where(u > 1.0, back, jnp.where(u < 0.9, u + 0.02, 1.0 - 0.8 * (1.0 - u))))
 
     def flags(self, params: Step, statistics: Any, prepared: Data, degeneracy: Any) -> Any:
         collapsed = (params.at > 1.0) & (self.beyond == "degenerate")
@@ -161,7 +162,7 @@ class Plunge(emjax.Model):
 STARTS = Data(np.linspace(0.0, 0.7, 16)[:, None] * np.ones(4))
 
 
-@pytest.mark.parametrize("beyond", ["worse", "nan", "held", "degenerate"])
+@pytest.mark.parametrize("beyond", ["worse", "nan", "held", "degenerate", "outside"])
 def test_an_extrapolation_that_fails_costs_e_steps_and_nothing_else(beyond: str) -> None:
     model = Cliff(beyond)
     run = partial(emjax.fit_many, model, STARTS, 0, restarts=1, certificate=False, threads=1)
@@ -199,13 +200,14 @@ def test_boundary_coordinates_are_not_extrapolated() -> None:
     with jax.enable_x64(True):
         dtype = jnp.float64
         points = [jnp.array([u, u0, 0.0]) for u, u0 in ((1.0, 3.0), (0.5, -100.0), (0.25, 7.0))]
-        cycle = acceleration.begin(Edge(), Step(points[0]), None, dtype)
-        cycle = cycle._replace(before=points[0], here=points[1], reference=jnp.asarray(-1e9, dtype))
-        move = acceleration.look(Edge(), None, cycle, Step(points[2]), jnp.asarray(0.0, dtype), jnp.int32(0))
+        lane = em.begin(Edge(), Step(points[0]), 1e-6, None, dtype, "squarem")
+        cycle = lane.cycle._replace(before=points[0], here=points[1], reference=jnp.asarray(-1e9, dtype))
+        lane = lane._replace(cycle=cycle)
+        move = acceleration.look(Edge(), None, lane, Step(points[2]), jnp.asarray(0.0, dtype), jnp.int32(0))
         assert move.worthwhile
         assert move.step == 2.0
         np.testing.assert_array_equal(move.point, [0.0, 7.0, 0.0])
-        free = acceleration.look(Directions(), None, cycle, Step(points[2]), jnp.asarray(0.0, dtype), jnp.int32(0))
+        free = acceleration.look(Directions(), None, lane, Step(points[2]), jnp.asarray(0.0, dtype), jnp.int32(0))
         assert free.point[1] != 7.0
 
 
@@ -235,7 +237,7 @@ def test_the_guard_knows_no_point_that_failed() -> None:
     assert np.all(found.objective > -1e-6)
 
 
-@pytest.mark.parametrize("model", [HELD, GuardedCliff("held"), GuardedCliff("worse"), Cliff("nan"), Plunge()])
+@pytest.mark.parametrize("model", [HELD, GuardedCliff("held"), GuardedCliff("outside"), Cliff("nan"), Plunge()])
 def test_the_cycle_knows_where_the_lane_is(model: emjax.Model) -> None:
     """Also after a step that was halved, or an extrapolation that was taken back."""
     with jax.enable_x64(True):

@@ -5,7 +5,8 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 
 1. two maps a cycle: the point landed on starts the next cycle, with no third map in between;
 2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
-   (the package's objfn.inc); where the next map has not won it back, the lane returns to the plain u2 that was kept;
+   (the package's objfn.inc); where the next map has not won it back, or lowers what landing gained (a model of one's
+   own whose constraints `to_free` does not keep), the lane returns to the plain u2 that was kept;
 3. the longest step is a trust region: after one that failed its half, or twice its root where that is shorter (the
    first ones may be absurdly long); up to four times one that held;
 4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions.
@@ -89,16 +90,19 @@ def begin(model: Model, params: Params, prepared: Any, dtype: Any) -> Cycle:
     )
 
 
-def look(model: Model, prepared: Any, cycle: Cycle, proposal: Params, objective: Array, bits: Array) -> Move:
+def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Array, bits: Array) -> Move:
     """The extrapolation from the last EM points, `proposal` being the newest, and the verdict on the one before.
 
     In one direction of rate rho, |r| / |v| = |r|^2 / |r.v| = 1 / (1 - rho). In several the second, scheme S1's length,
     lies nearer the slowest, and the largest of late is remembered: near the end successive lengths sweep the spectrum.
     """
+    cycle = lane.cycle
     free = model.to_free(proposal, prepared)
-    held = model.boundary(proposal, prepared) != 0
-    r = jnp.where(held, 0.0, cycle.here - cycle.before)
-    v = jnp.where(held, 0.0, free - cycle.here) - r
+    r, onward = cycle.here - cycle.before, free - cycle.here
+    # What has no finite course, such as the logarithm of a weight of 0, is EM's own like what is at a boundary.
+    held = (model.boundary(proposal, prepared) != 0) | ~jnp.isfinite(r) | ~jnp.isfinite(onward)
+    r = jnp.where(held, 0.0, r)
+    v = jnp.where(held, 0.0, onward) - r
     rr, rv, vv = jnp.sum(r * r), jnp.sum(r * v), jnp.sum(v * v)
     alpha = jnp.sqrt(rr / vv)
     step = jnp.minimum(alpha, cycle.longest.astype(alpha.dtype))
@@ -108,12 +112,16 @@ def look(model: Model, prepared: Any, cycle: Cycle, proposal: Params, objective:
     lost = jnp.where(landed, MOST_LOST, stopping.resolution(cycle.reference))
     failed = ~(objective >= cycle.reference - lost) | ((bits & Flag.DEGENERATE) > 0)
     failed &= cycle.phase != CHAIN
+    # From within the parameter space no EM map lowers the objective: the extrapolation led outside.
+    failed |= (cycle.phase == TRIAL) & (objective < lane.progress.objective - stopping.slack(objective))
     known = usable & (rv < 0)
     dtype = cycle.slowest.dtype
     length = jnp.maximum(jnp.where(known, rr / -rv, 1.0), 1.0).astype(dtype)
     slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
     slowest = jnp.where(landed | failed, cycle.slowest, slowest)
     params = model.from_free(point, prepared, proposal)
+    # Ratios to a weight of 0 tell nothing of the others.
+    params = jax.tree.map(lambda new, plain: jnp.where(jnp.isnan(new), plain, new), params, proposal)
     return Move(free, point, params, step.astype(dtype), usable & (alpha > SHORTEST), failed, slowest, known)
 
 

@@ -91,7 +91,7 @@ def tick(
     iterations = lane.iterations + 1
     move, slowest = None, None
     if acceleration is not None:
-        move = squarem.look(model, prepared, lane.cycle, proposal, objective, bits)
+        move = squarem.look(model, prepared, lane, proposal, objective, bits)
         slowest = jnp.where(move.known, move.slowest, jnp.nan)
     judged = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol, slowest)
     if model.monotone:
@@ -123,10 +123,6 @@ def _guarded(
     fell = ~jnp.isfinite(objective) | (objective < best_objective - stopping.slack(best_objective))
     fell &= jnp.isfinite(best_objective)
     progress, status, flags = judged
-    # From a point that SQUAREM landed on, a step may fall and yet lie above the last accepted parameters.
-    down = ~fell & (status == Status.DECREASED)
-    status = jnp.where(down, jnp.where(iterations >= max_iterations, Status.MAX_ITERATIONS, Status.RUNNING), status)
-    progress = progress._replace(floor_hits=jnp.where(down, 0, progress.floor_hits))
     free_best = model.to_free(best_params, prepared)
     free = model.to_free(params, prepared)
     middle = jnp.where(jnp.isfinite(free), 0.5 * (free + free_best), free_best)
