@@ -140,3 +140,11 @@ def test_a_bad_option_is_one_sentence(tmp_path: Path, options: list[str], messag
 def test_the_library_refuses_the_same() -> None:
     with pytest.raises(DataError, match="no row has a finite value"):
         build_groups(panel().assign(y=np.nan), "y ~ x", **ROLES)
+
+
+@pytest.mark.parametrize("column", ["site", "run"])
+def test_a_row_without_a_group_is_not_to_be_dropped(column: str) -> None:
+    rows = panel().astype({column: object})
+    rows.loc[2, column] = None
+    with pytest.raises(DataError, match=f"'{column}' names no .*; fill them in$"):
+        build_groups(rows, "y ~ x", **ROLES)

@@ -76,14 +76,17 @@ def gaps(table: Any, names: Sequence[str]) -> NDArray[np.bool_]:
     return missing
 
 
-def group_labels(table: Any, by: str, what: str = "group") -> NDArray[np.str_]:
-    """The labels of the rows as text, of a group or a unit. Errors: DataError for a row without one."""
+def group_labels(table: Any, by: str, what: str = "group", droppable: bool = True) -> NDArray[np.str_]:
+    """The labels of the rows as text, of a group or a unit. Errors: DataError for a row without one.
+
+    droppable : whether leaving such rows out is a remedy; where time passes it is not.
+    """
     column = table[by]
     empty = column.isna().to_numpy()
     if empty.any():
         first = int(np.argmax(empty)) + 1
         raise DataError(
             f"column '{by}' names no {what} in {count_rows(int(empty.sum()))} (the first is row {first} below the "
-            "header); fill them in or drop those rows (--drop-missing)"
+            f"header); fill them in{' or drop those rows (--drop-missing)' if droppable else ''}"
         )
     return column.astype(str).to_numpy(dtype=str)

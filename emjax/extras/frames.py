@@ -127,7 +127,7 @@ def build_groups(
         if name is not None and drop_missing:
             unlabelled = table[name].isna().to_numpy()
             table, dropped = table[~unlabelled], dropped + int(unlabelled.sum())
-    labels = np.full(len(table), "") if by is None else group_labels(table, by)
+    labels = np.full(len(table), "") if by is None else group_labels(table, by, droppable=not columns.sequential)
     rows = _rows(table, formula, columns, available, known.levels)
     groups = _split(rows, labels, columns, drop_missing, dropped, family, scale)
     return groups if structure is None else groups._replace(latent=structure)
@@ -181,7 +181,8 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
             kept = complete | (unobserved & (field == "weight"))  # the sequence's weight is not the row's
             fields[field] = np.where(kept, frame[name].to_numpy(float, na_value=np.nan), np.nan)
     if columns.unit is not None:
-        fields["unit"] = np.unique(group_labels(table, columns.unit, "unit"), return_inverse=True)[1]
+        of_rows = group_labels(table, columns.unit, "unit", droppable=not columns.sequential)
+        fields["unit"] = np.unique(of_rows, return_inverse=True)[1]
     counts = [max(2, levels[name]) for name in responses if name in levels]
     return _Rows(fields, used, holes, unobserved, names, counts)
 
@@ -226,7 +227,7 @@ def _split(
         responses=names["y"],
         coefficients=names["x"],
         gating=names["z"],
-        missing=[_missing(rows, i) for i in members],
+        missing=[_missing(rows, i, droppable=not columns.sequential) for i in members],
         dropped=dropped,
         unobserved=int(rows.unobserved.sum()),
         by=columns.by,
@@ -264,10 +265,12 @@ def _unit_weights(weight: NDArray[np.float64], unit: NDArray[np.int32], columns:
     return of_units
 
 
-def _missing(rows: _Rows, members: NDArray[np.intp]) -> str:
+def _missing(rows: _Rows, members: NDArray[np.intp], droppable: bool) -> str:
     """Which columns of one group have gaps, or which terms of the formula are not finite where no column has one."""
     counts = dict(zip(rows.used, rows.gaps[members].sum(axis=0)))
-    what, remedy = "missing or infinite values in", "correct them or leave those rows out (--drop-missing)"
+    what, remedy = "missing or infinite values in", "correct them"
+    if droppable:
+        remedy += " or leave those rows out (--drop-missing)"
     if not any(counts.values()):
         what, remedy = "the formula gives no finite number for", "correct or delete those rows"
         sides = ["x", "z"] if rows.levels else ["y", "x", "z"]
