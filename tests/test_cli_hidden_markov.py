@@ -148,3 +148,23 @@ def test_a_row_without_a_group_is_not_to_be_dropped(column: str) -> None:
     rows.loc[2, column] = None
     with pytest.raises(DataError, match=f"'{column}' names no .*; fill them in$"):
         build_groups(rows, "y ~ x", **ROLES)
+
+
+def test_a_row_that_the_formula_gives_no_response_is_unobserved_and_counted() -> None:
+    rows = panel().assign(y=lambda table: np.exp(table["y"]))
+    rows.loc[[1, 4], "y"] = -1.0
+    with np.errstate(invalid="ignore"):
+        groups = build_groups(rows, "log(y) ~ x", **ROLES)
+    assert groups.unobserved == 2 and not any(groups.missing)
+
+
+def test_a_latent_structure_of_another_name_is_refused() -> None:
+    with pytest.raises(DataError, match="latent='hidden_markov': use 'mixture' or 'hidden-markov'"):
+        build_groups(panel(), "y ~ x", **{**ROLES, "latent": "hidden_markov"})
+
+
+def test_a_gap_in_y_leaves_its_group_alone_where_units_have_weights() -> None:
+    rows = panel().assign(twice=2.0)
+    rows.loc[1, "y"] = np.nan
+    groups = build_groups(rows, "y ~ x", by="site", unit="run", weights="twice")
+    assert [bool(sentence) for sentence in groups.missing] == [True, False]

@@ -5,8 +5,8 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 
 1. two maps a cycle: the point landed on starts the next cycle, with no third map in between;
 2. the guard costs nothing: a point is judged by the E-step that goes on from it. Landing may lose up to `MOST_LOST`
-   (the package's objfn.inc); where the next map has not won it back, or lowers what landing gained (a model of one's
-   own whose constraints `to_free` does not keep), the lane returns to the plain u2 that was kept;
+   (the package's objfn.inc); where the next map has not won it back, or lowers what landing gained (a Newton step, or
+   a model of one's own whose constraints `to_free` does not keep), the lane returns to the plain u2 that was kept;
 3. the longest step is a trust region: after one that failed its half, or twice its root where that is shorter (the
    first ones may be absurdly long); up to four times one that held;
 4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions.
@@ -112,7 +112,8 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     lost = jnp.where(landed, MOST_LOST, stopping.resolution(cycle.reference))
     failed = ~(objective >= cycle.reference - lost) | ((bits & Flag.DEGENERATE) > 0)
     failed &= cycle.phase != CHAIN
-    # From within the parameter space no EM map lowers the objective: the extrapolation led outside.
+    # From within the parameter space no exact EM map lowers the objective: the extrapolation led outside, or a Newton
+    # step from where it landed fell.
     failed |= (cycle.phase == TRIAL) & (objective < lane.progress.objective - stopping.slack(objective))
     known = usable & (rv < 0)
     dtype = cycle.slowest.dtype
@@ -120,8 +121,9 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
     slowest = jnp.where(landed | failed, cycle.slowest, slowest)
     params = model.from_free(point, prepared, proposal)
-    # Ratios to a weight of 0 tell nothing of the others.
-    params = jax.tree.map(lambda new, plain: jnp.where(jnp.isnan(new), plain, new), params, proposal)
+    # Ratios to a weight of 0 tell nothing of the others. What is NaN at a finite point is no such thing, and fails.
+    partly = ~jnp.all(jnp.isfinite(point))
+    params = jax.tree.map(lambda new, plain: jnp.where(partly & jnp.isnan(new), plain, new), params, proposal)
     return Move(free, point, params, step.astype(dtype), usable & (alpha > SHORTEST), failed, slowest, known)
 
 

@@ -222,7 +222,10 @@ def _fit(arguments: argparse.Namespace) -> int:
     if groups.dropped:
         print(f"emjax: {groups.dropped:,} of {len(table):,} rows with missing values left out", file=sys.stderr)
     if groups.unobserved:
-        print(f"emjax: {groups.unobserved:,} of {len(table):,} rows lack a value and are unobserved", file=sys.stderr)
+        print(
+            f"emjax: {groups.unobserved:,} of {len(table):,} rows lack a finite value and are unobserved",
+            file=sys.stderr,
+        )
     with progress.Reporter(len(groups.data)) as reporter:
         fits = _fit_groups(arguments, groups, reporter)
     result = tables.fits_table(fits, groups)

@@ -33,7 +33,7 @@ class Groups(NamedTuple):
     of ones, or None where the intercept is all there is, z (n, c), trials, unit and weight as asked for; rows of one
     unit stand together. family, latent : the parts of the model. responses, coefficients, gating : the names of the
     columns, intercept first. missing : per dataset a sentence that names the columns with missing values, or "".
-    dropped : rows left out on request. unobserved : rows of sequences with missing values, where time passes and
+    dropped : rows left out on request. unobserved : rows of sequences that lack a finite value, where time passes and
     nothing is seen. by : the grouping column, or None.
     """
 
@@ -116,7 +116,7 @@ def build_groups(
     a row without a group or unit, no complete row at all, or what the family does not have.
     """
     columns = Columns(by, unit, weights, trials, gating, latent == "hidden-markov")
-    structure = _structure(columns, drop_missing, initial_distribution)
+    structure = _structure(columns, latent, drop_missing, initial_distribution)
     known = named_families.find(family, trials is not None, scale)
     available = [str(name) for name in table.columns]
     dropped = 0
@@ -133,8 +133,10 @@ def build_groups(
     return groups if structure is None else groups._replace(latent=structure)
 
 
-def _structure(columns: Columns, drop_missing: bool, initial_distribution: Any) -> MarkovChain | None:
+def _structure(columns: Columns, latent: str, drop_missing: bool, initial_distribution: Any) -> MarkovChain | None:
     """The chain of a hidden Markov model; None for a mixture. Errors: DataError for options without a meaning."""
+    if latent not in ("mixture", "hidden-markov"):
+        raise DataError(f"latent={latent!r}: use 'mixture' or 'hidden-markov'.")
     if not columns.sequential:
         if initial_distribution is not None:
             raise DataError("--initial-distribution is a hidden Markov model's; leave it out or add --latent")
@@ -172,13 +174,15 @@ def _rows(table: Any, formula: str, columns: Columns, available: list[str], cate
         unobserved = np.asarray(holes[:, of_steps].any(axis=1))
         holes[:, of_steps] = False
     (y, responses), (x, coefficients) = formulas.evaluate(read[0], frame, complete)
+    if columns.sequential:  # also where the formula gives no response
+        unobserved |= complete & np.isnan(y.reshape(len(y), -1)).all(axis=1)
     fields: dict[str, NDArray[Any]] = {"y": y, "x": x}
     names = {"y": responses, "x": coefficients, "z": []}
     if columns.gating is not None:
         ((fields["z"], names["z"]),) = formulas.evaluate(read[1], frame, complete)
     for field, name in plain.items():
         if name is not None:
-            kept = complete | (unobserved & (field == "weight"))  # the sequence's weight is not the row's
+            kept = complete | (field == "weight" and columns.unit is not None)  # a unit's weight is not the row's
             fields[field] = np.where(kept, frame[name].to_numpy(float, na_value=np.nan), np.nan)
     if columns.unit is not None:
         of_rows = group_labels(table, columns.unit, "unit", droppable=not columns.sequential)
@@ -259,8 +263,8 @@ def _unit_weights(weight: NDArray[np.float64], unit: NDArray[np.int32], columns:
     of_units = weight[np.flatnonzero(np.diff(unit, prepend=-1))]
     if not np.array_equal(of_units[unit], weight, equal_nan=True):
         raise DataError(
-            f"column '{columns.weights}' has different weights in one value of '{columns.unit}'; rows that share a "
-            "component share their weight, so give all of them the same"
+            f"column '{columns.weights}' has different weights in one value of '{columns.unit}'; the rows "
+            "of a unit share their weight, so give all of them the same"
         )
     return of_units
 
