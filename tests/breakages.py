@@ -16,7 +16,7 @@ ROW = 7  # the culprit
 
 
 class Breakage(NamedTuple):
-    """What is done to a dataset, the problem that it is, and what the one sentence about it says."""
+    """What is done to a dataset, the problem that it is, and what the sentence about it says beside that: a place."""
 
     damage: Callable[[Data], Data]
     problem: Problem
@@ -69,29 +69,30 @@ ALL = slice(None)
 WEIGHTS = {
     "negative weight": Breakage(put("weight", -1.0), P.WEIGHT_INVALID, f" {ROW}: -1"),
     "NaN weight": Breakage(put("weight", np.nan), P.WEIGHT_INVALID, f" {ROW}: nan"),
-    "no weight": Breakage(put("weight", 0.0, ALL), P.NO_WEIGHT, "no row is left"),
+    "no weight": Breakage(put("weight", 0.0, ALL), P.NO_WEIGHT, ""),
 }
 TWO = {"two units": Breakage(put("weight", 0.0, slice(2, None)), P.TOO_FEW_ROWS, "rows count")}
-ONE = {"one unit": Breakage(put("weight", 0.0, slice(1, None)), P.TOO_FEW_ROWS, "rows")}
-INFINITE = {"infinite y": Breakage(one_row("y", np.inf), P.RESPONSE_NOT_FINITE, "in the response y")}
-NAN = INFINITE | {"NaN in y": Breakage(one_row("y", np.nan), P.RESPONSE_NOT_FINITE, "in the response y")}
+ONE = {"one unit": Breakage(put("weight", 0.0, slice(1, None)), P.TOO_FEW_ROWS, "(")}
+INFINITE = {"infinite y": Breakage(one_row("y", np.inf), P.RESPONSE_NOT_FINITE, " of y")}
+NAN = INFINITE | {"NaN in y": Breakage(one_row("y", np.nan), P.RESPONSE_NOT_FINITE, " of y")}
 UNSEEN = {"nothing observed": Breakage(unobserved(lambda data: np.full(len(data.y), True)), P.NOTHING_OBSERVED,
-                                       "no observed value")}  # fmt: skip
+                                       " 0")}  # fmt: skip
 SEQUENCE = {"a sequence unobserved": Breakage(unobserved(lambda data: np.asarray(data.unit) == 3), P.NOTHING_OBSERVED,
                                               "unit 3")}  # fmt: skip
-CONSTANT = {"constant y": Breakage(put("y", 2.0, ALL), P.CONSTANT_RESPONSE, "constant")}
-COLUMNS = {"a copied column of y": Breakage(copied("y"), P.COLLINEAR, "linearly dependent")}
+CONSTANT = {"constant y": Breakage(put("y", 2.0, ALL), P.CONSTANT_RESPONSE, "")}
+COLUMNS = {"a copied column of y": Breakage(copied("y"), P.COLLINEAR, "of y follows")}
+HOLED_COLUMNS = {what: breakage._replace(says="") for what, breakage in COLUMNS.items()}  # its place is not known
 OFFSET = {"NaN in offset": Breakage(put("offset", np.nan), P.RESPONSE_NOT_FINITE, f"row {ROW} of offset")}
 COVARIATE = {
     "infinite x": Breakage(put("x", np.inf), P.COVARIATE_NOT_FINITE, f"row {ROW}"),
     "NaN in x": Breakage(put("x", np.nan), P.COVARIATE_NOT_FINITE, f"row {ROW}"),
-    "constant x": Breakage(put("x", 3.0, ALL), P.CONSTANT_COVARIATE, "constant"),
+    "constant x": Breakage(put("x", 3.0, ALL), P.CONSTANT_COVARIATE, "of x"),
 }
-COVARIATES = COVARIATE | {"a copied column of x": Breakage(copied("x"), P.COLLINEAR, "linearly dependent")}
+COVARIATES = COVARIATE | {"a copied column of x": Breakage(copied("x"), P.COLLINEAR, "of x follows")}
 GATE = {
     "infinite z": Breakage(put("z", np.inf), P.COVARIATE_NOT_FINITE, f"row {ROW}"),
     "NaN in z": Breakage(put("z", np.nan), P.COVARIATE_NOT_FINITE, f"row {ROW}"),
-    "constant z": Breakage(put("z", 3.0, ALL), P.CONSTANT_COVARIATE, "constant"),
+    "constant z": Breakage(put("z", 3.0, ALL), P.CONSTANT_COVARIATE, "of z"),
 }
 GROUPED_GATE = GATE | {"z differs in a unit": Breakage(_differs, P.DIFFERS_IN_UNIT, "of z")}
 COUNTS = {
@@ -109,18 +110,18 @@ POSITIVE = {
 }
 LEVELS = {
     "an infinite level": Breakage(one_row("y", np.inf), P.UNKNOWN_LEVEL, "inf of 2 levels"),
-    "a level too high": Breakage(put("y", 9.0), P.UNKNOWN_LEVEL, "recode"),
-    "a negative level": Breakage(put("y", -1.0), P.UNKNOWN_LEVEL, "recode"),
-    "half a level": Breakage(put("y", 0.5), P.UNKNOWN_LEVEL, "recode"),
+    "a level too high": Breakage(put("y", 9.0), P.UNKNOWN_LEVEL, "9 of 2 levels"),
+    "a negative level": Breakage(put("y", -1.0), P.UNKNOWN_LEVEL, "-1 of 2 levels"),
+    "half a level": Breakage(put("y", 0.5), P.UNKNOWN_LEVEL, "0.5 of 2 levels"),
 }
-COLUMN = {"a column unobserved": Breakage(put("y", np.nan, ALL), P.NOTHING_OBSERVED, "no observed value")}
+COLUMN = {"a column unobserved": Breakage(put("y", np.nan, ALL), P.NOTHING_OBSERVED, "of y")}
 
 BREAKAGES = {
     "regression-offset": WEIGHTS | TWO | NAN | OFFSET | COVARIATES,
     "regression-shared-slopes": WEIGHTS | TWO | NAN | CONSTANT | COVARIATES,
     "gaussian-full": WEIGHTS | TWO | NAN | CONSTANT | COLUMNS,
     "gaussian-spherical": WEIGHTS | TWO | NAN,
-    "missing-gaussian-full": WEIGHTS | TWO | INFINITE | UNSEEN | COLUMN | CONSTANT | COLUMNS,
+    "missing-gaussian-full": WEIGHTS | TWO | INFINITE | UNSEEN | COLUMN | CONSTANT | HOLED_COLUMNS,
     "poisson": WEIGHTS | TWO | NAN | COUNTS | OFFSET,
     "binomial": WEIGHTS | TWO | NAN | COUNTS | TRIALS,
     "poisson-regression": WEIGHTS | TWO | NAN | COUNTS | OFFSET | COVARIATES,
