@@ -29,9 +29,9 @@ from emjax.engine.compilation_cache import use_compilation_cache as use_compilat
 from emjax.engine.em import LaneFit as LaneFit
 from emjax.engine.em import em_step as em_step
 from emjax.engine.em import fit_lane as fit_lane
-from emjax.engine.fitting import Perturbed as Perturbed
 from emjax.engine.fitting import fit as fit
 from emjax.engine.fitting import fit_many as fit_many
+from emjax.engine.planning import Perturbed as Perturbed
 from emjax.engine.results import Fit as Fit
 from emjax.engine.results import Fits as Fits
 from emjax.engine.runner import Advance as Advance

@@ -53,7 +53,7 @@ class Chunk(NamedTuple):
     root: np.ndarray
     prior: Any
     fixed: Any
-    starts: Params  # user's units, leading axis C, or None
+    starts: Params  # user's units, leading axes C and R or 1, or None
     spread: float  # of perturbed starts, free coordinates
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,10 +11,10 @@ import numpy as np
 
 from emjax.base import units
 from emjax.base.protocols import Model
-from emjax.base.records import Data, Params
+from emjax.base.records import Data
 from emjax.base.settings import Degeneracy, Race, Stop
 from emjax.base.status import DataError, Problem, Status
-from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, row_blocks, runner, starts, templates
+from emjax.engine import blocks, datasets, devices, diagnosis, keys, pipeline, planning, row_blocks, runner, templates
 from emjax.engine.acceleration import check as check_acceleration
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
@@ -24,17 +23,6 @@ from emjax.engine.datasets import Batch
 from emjax.engine.generated import Generated
 from emjax.engine.results import Fit, Fits, Settings
 from emjax.engine.runner import Advance, Job, Part
-
-AUTO_ROUND, AUTO_ROUNDS = 10, 10  # restarts="auto": ten at a time, a hundred at most
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """Start at `params` (user's units; shared, or a leading dataset axis) and, from the second restart on, at params
-    moved by normal noise of standard deviation `spread` in the free coordinates of the prepared data."""
-
-    params: Params
-    spread: float = 0.5
 
 
 def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | None = None, **settings: Any) -> Fit:
@@ -90,7 +78,7 @@ def fit_many(
     restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the
         chance of a new mode is below 5 %, or a hundred.
     start : None rotates through the model's strategies; the name of one, or a tuple of names; parameters in the user's
-        units, shared or with a leading dataset axis (then one restart); or `Perturbed(params)`.
+        units, shared or with leading axes D (then one restart) or D and R (a start each); or `Perturbed(params)`.
     stop, degeneracy : see `Stop` and `Degeneracy`.
     race : None runs every restart to its end; `Race()` only the best few of each dataset after a short run.
     prior : {"weights": Dirichlet(...), "family": ...} for maximum a posteriori estimates.
@@ -133,15 +121,16 @@ def _fit_all(
 ) -> Fits:
     streamed = isinstance(data, Generated)
     groups, n_datasets = ([data], len(data)) if streamed else datasets.batches(model, data)
-    plan, given, spread = plan_for(model, settings, start)
+    plan, given, spread = planning.plan_for(model, settings, start)
     prior, fixed = settings.prior, settings.fixed
     if any(value is not None for value in (given, prior, fixed)):
         template = templates.of(model, groups[0], prior, int(np.max(row_blocks.rows_of(data, n_datasets))))
         model.check_settings(prior, fixed, None)
         templates.check_fixed(model, fixed, template)
         if given is not None:
-            given = templates.per_dataset(given, template, n_datasets, shared=streamed)
-            model.check_settings(None, None, given)
+            given = templates.given_starts(given, template, n_datasets, shared=streamed)
+            model.check_settings(None, None, templates.flat(given))
+            plan = planning.one_lane_a_start(plan, settings.restarts, jax.tree.leaves(given)[0].shape[1], spread)
     names = _names(ids, n_datasets)
     words = keys.dataset_words(names)
 
@@ -196,52 +185,6 @@ def check_whole(name: str, value: Any, smallest: int) -> None:
 
 def _fill(rows: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-
-
-def plan_for(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, float]:
-    """Settings checked and put together; the starts that were given, and their perturbation."""
-    precision, restarts = settings.precision, settings.restarts
-    if precision not in ("float64", "float32"):
-        raise DataError(f"precision={precision!r}: use 'float64' or 'float32'.")
-    if not (settings.race is None or isinstance(settings.race, Race)):
-        raise DataError(f"race={settings.race!r}: give Race(iterations=..., keep=...) or None.")
-    given, spread, strategies = None, 0.0, model.strategies
-    if isinstance(start, Perturbed):
-        given, spread = start.params, start.spread
-        if isinstance(spread, bool) or not isinstance(spread, numbers.Real) or not 0 < spread < float("inf"):
-            raise DataError(f"Perturbed(spread={spread!r}): give a positive number.")
-    elif isinstance(start, str) or (isinstance(start, tuple) and not hasattr(start, "_fields")):
-        strategies = (start,) if isinstance(start, str) else start
-    elif start is not None:
-        given = start
-    if given is not None:
-        strategies = ()
-        if spread == 0.0 and restarts not in (None, 1):
-            raise DataError("restarts from one set of parameters would all be equal: use start=Perturbed(params).")
-        restarts = 1 if restarts is None and spread == 0.0 else restarts
-    if given is None and len(strategies) == 0:
-        raise DataError("start=(): name at least one start strategy.")
-    for strategy in strategies:
-        starts.check(model, strategy)
-    restarts = 20 if restarts is None else restarts
-    auto = isinstance(restarts, str) and restarts == "auto"
-    if not auto and (isinstance(restarts, bool) or not isinstance(restarts, (int, np.integer)) or restarts < 1):
-        raise DataError(f"restarts={restarts!r}: give a whole number, 1 or larger, or 'auto'.")
-    plan = Plan(
-        model=model,
-        stop=settings.stop,
-        degeneracy=settings.degeneracy,
-        restarts=AUTO_ROUND if auto else int(restarts),
-        max_rounds=AUTO_ROUNDS if auto else 1,
-        strategies=tuple(strategies),
-        precision=precision,
-        polish=settings.polish,
-        certify=settings.certificate,
-        width=blocks.CPU_WIDTH,
-        race=settings.race,
-        acceleration=settings.acceleration,
-    )
-    return plan, given, float(spread)
 
 
 def _names(ids: Iterable[Any] | None, n_datasets: int) -> np.ndarray:

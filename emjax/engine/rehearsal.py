@@ -9,7 +9,7 @@ import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
-from emjax.engine import datasets, fitting, templates
+from emjax.engine import datasets, fitting, planning, templates
 from emjax.engine.results import Settings
 
 SETTINGS = (
@@ -26,7 +26,9 @@ def of_settings(model: Model, start: Any, settings: dict[str, Any]) -> Any:
     own = {name: settings[name] for name in SETTINGS}
     stop, degeneracy, polish, acceleration, certificate = (own[name] for name in _KINDS)
     fitting.check_arguments(model, stop, degeneracy, polish, acceleration, certificate, None, None)
-    _, given, _ = fitting.plan_for(model, Settings(strategies=(), key=(0, 0), **own), start)
+    plan, given, spread = planning.plan_for(model, Settings(strategies=(), key=(0, 0), **own), start)
+    if given is not None:
+        planning.one_lane_a_start(plan, own["restarts"], 1, spread)
     if own["prior"] is not None or own["fixed"] is not None:
         model.check_settings(own["prior"], own["fixed"], None)
     return given
@@ -48,7 +50,7 @@ def of_data(model: Model, like: Data, given: Any, settings: dict[str, Any]) -> P
     template = templates.of(model, batch, prior, n)
     templates.check_fixed(model, fixed, template)
     if given is not None:
-        full = templates.per_dataset(given, template, 1)
+        full = templates.flat(templates.given_starts(given, template, 1))
         if all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(full)):
             model.check_settings(None, None, full)
     return template

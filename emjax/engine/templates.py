@@ -43,26 +43,38 @@ def _params(model: Model, data: Data, prior: Any) -> Params:
     return starts.start(model, jax.random.key(0), prepared, model.strategies, jnp.int32(0))
 
 
-def per_dataset(params: Params, template: Params, n_datasets: int, shared: bool = False) -> Params:
-    """Given starts with a leading dataset axis: shared ones are repeated; shapes that disagree raise `DataError`.
+def given_starts(params: Params, template: Params, n_datasets: int, shared: bool = False) -> Params:
+    """Given starts with leading axes of datasets and of restarts (D, R), R = 1 where there is one a dataset.
 
-    shared : no others are allowed.
+    params : shared by all datasets, with a leading axis D, or with D and R. shared : no others are allowed.
+
+    Errors: `DataError` for shapes that disagree.
     """
     if template is None:
-        return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, *np.shape(a))), params)
+        return jax.tree.map(lambda a: np.broadcast_to(np.asarray(a, np.float64), (n_datasets, 1, *np.shape(a))), params)
     if jax.tree.structure(params) != jax.tree.structure(template):
         raise DataError("start is not a record of this model's parameters: copy the form of fit.params.")
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(template), strict=True)
+    each = max((np.shape(a)[1] for a, wanted in pairs if np.ndim(a) == len(wanted.shape) + 2), default=1)
 
     def lead(given: Any, wanted: Any) -> np.ndarray:
-        given = np.asarray(given, np.float64)
-        if given.shape == (n_datasets, *wanted.shape) and not shared:
-            return given
+        given, full = np.asarray(given, np.float64), (n_datasets, each, *wanted.shape)
         if given.shape == wanted.shape:
-            return np.broadcast_to(given, (n_datasets, *wanted.shape))
-        shapes = f"{wanted.shape}" if shared else f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
-        raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}.")
+            return np.broadcast_to(given, full)
+        if given.shape == (n_datasets, *wanted.shape) and not shared:
+            return np.broadcast_to(given[:, None], full)
+        if given.shape == full and not shared:
+            return given
+        shapes = wanted.shape if shared else f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
+        more = "" if shared else f", or {(n_datasets, 'restarts', *wanted.shape)}".replace("'", "")
+        raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}{more}.")
 
     return jax.tree.map(lead, params, template)
+
+
+def flat(starts: Params) -> Params:
+    """Starts with one leading axis for the two."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), starts)
 
 
 def check_fixed(model: Any, fixed: Any, template: Params) -> None:
