@@ -40,33 +40,34 @@ def run_all(
     all_at_once = count <= plan.width and early == late
     pause = rules.iterations if rules is not None else scheduler.NEVER if all_at_once else PAUSE
 
-    def run(which: np.ndarray, lanes: Lane, pause: int, acceleration: str | None) -> Lane:
+    def go_on(which: np.ndarray, pause: int, acceleration: str | None) -> None:
         """Always of one size, so that a second pass compiles nothing."""
-        return _pass(plan, data, dataset[which].astype(np.int32), lanes, pause, counter, acceleration)
-
-    fresh = scheduler.begin_lanes(plan.model, data, starts, tol, early)
-    lanes = run(np.arange(count), fresh, pause, early)
-
-    def go_on(which: np.ndarray) -> None:
-        again = np.flatnonzero(which)
+        again = np.flatnonzero(which & (lanes.status == Status.RUNNING))
         if len(again) == 0:
             return
         again = again[np.argsort(-_iterations_left(lanes)[again], kind="stable")]
         left = jax.tree.map(lambda leaf: padded(leaf[again], size), lanes)
-        if early != late:
-            left = left._replace(cycle=scheduler.begin_lanes(plan.model, data, left.params, tol, late).cycle)
-        ended = run(again, left, scheduler.NEVER, late)
-        put(lanes, again, ended._replace(cycle=None) if early != late else ended)
+        if acceleration != early:
+            left = left._replace(cycle=scheduler.begin_lanes(plan.model, data, left.params, tol, acceleration).cycle)
+        ended = _pass(plan, data, dataset[again], left, pause, counter, acceleration)
+        put(lanes, again, ended._replace(cycle=None) if acceleration != early else ended)
 
-    halted = lanes.status == Status.RUNNING
+    def finish(which: np.ndarray) -> None:
+        """To their ends, in the same steps whether they raced or not."""
+        if early != late and pause < LATE:
+            go_on(which, LATE, early)
+        go_on(which, scheduler.NEVER, late)
+
+    fresh = scheduler.begin_lanes(plan.model, data, starts, tol, early)
+    lanes = _pass(plan, data, dataset, fresh, pause, counter, early)
     if rules is None:
-        go_on(halted)
+        finish(np.ones(count, bool))
         return lanes
     leading = _leading(rules.keep, lanes, plan.restarts).ravel()
-    go_on(halted & leading)
+    finish(leading)
     # What leads a race may be on its way to a collapse: then the others are not out of it.
     sound = np.repeat(_eligible(lanes, plan.restarts).any(axis=1), plan.restarts)
-    go_on(halted & ~leading & ~sound)
+    finish(~leading & ~sound)
     lanes.status[lanes.status == Status.RUNNING] = Status.STOPPED_EARLY
     return lanes
 
@@ -77,7 +78,7 @@ def _pass(
     """One pass of the scheduler over the first len(dataset) lanes of those there is room for; the result is NumPy's."""
     count, size = len(dataset), len(lanes.tol)
     ended, executed = scheduler.run_lanes(
-        plan.model, plan.degeneracy, plan.width, data, padded(dataset, size), lanes, np.int32(count),
+        plan.model, plan.degeneracy, plan.width, data, padded(dataset.astype(np.int32), size), lanes, np.int32(count),
         np.int32(plan.stop.max_iterations), np.int32(pause), acceleration,
     )  # fmt: skip
     ended = jax.tree.map(lambda a: np.array(a)[:count], ended)
