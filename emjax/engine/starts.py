@@ -44,12 +44,9 @@ def start(model: Any, key: Array, prepared: Any, strategies: tuple[str, ...], ch
     partition, far, assign = (jnp.array(column)[choice] for column in zip(*(RULES[name] for name in strategies)))
     n_units, n_components = model.used(prepared).shape[0], model.n_components
     uniform = jax.random.uniform(key, (n_components, n_units), jnp.float64, 1e-12, 1.0)
-    labels = (uniform[0] * n_components).astype(jnp.int32)
-    parts = _one_hot(labels, n_components)
-    subsets = _subsets(model, uniform, prepared, far)
-    resp = jnp.where(partition, parts, subsets)
-    first = model.initial(prepared, resp, jnp.where(partition, parts, jnp.ones_like(parts)))
-    second = _assign(model, first, prepared)
+    parts = _one_hot((uniform[0] * n_components).astype(jnp.int32), n_components)
+    first, log_prob = _begun(model, uniform, prepared, far, partition, parts)
+    second = _assign(model, log_prob, prepared)
     return jax.tree.map(lambda a, b: jnp.where(assign, a, b), second, first)
 
 
@@ -64,28 +61,39 @@ def _one_hot(labels: Array, n_components: int) -> Array:
     return (labels.astype(jnp.int32)[None, :] == jnp.arange(n_components, dtype=jnp.int32)[:, None]).astype(jnp.float64)
 
 
-def _subsets(model: Any, uniform: Array, prepared: Any, far: Array) -> Array:
-    """Disjoint random subsets of units, one a component, as responsibilities (K, U); far apart where `far`."""
+def _begun(
+    model: Any, uniform: Array, prepared: Any, far: Array, partition: Array, parts: Array
+) -> tuple[Params, Array]:
+    """Parameters at a random partition, `parts` (K, U), or at disjoint random subsets of units, one a component, far
+    apart where `far`; and the log density of every unit under every component, (K, U)."""
     used = model.used(prepared)
     n_components = model.n_components
     size = max(1, min(model.elemental(prepared), used.shape[0] // n_components))
     components = jnp.arange(n_components, dtype=jnp.int32)
+    nobody = jnp.zeros((n_components, used.shape[0]), jnp.float64)
 
-    def add(k: Array, resp: Array) -> Array:
-        free = used & ~jnp.any(resp > 0, axis=0)
-        params = model.initial(prepared, resp, jnp.ones_like(resp))
-        log_prob = model.unit_log_prob(params, prepared)
+    def at(subsets: Array) -> tuple[Params, Array]:
+        params = model.initial(
+            prepared, jnp.where(partition, parts, subsets), jnp.where(partition, parts, jnp.ones_like(parts))
+        )
+        return params, model.unit_log_prob(params, prepared)
+
+    def add(k: Array, state: tuple[Array, Params, Array]) -> tuple[Array, Params, Array]:
+        """One more subset, and the parameters at those there are: the last are the start's."""
+        subsets, _, log_prob = state
+        free = used & ~jnp.any(subsets > 0, axis=0)
         best = jnp.max(jnp.where((components < k)[:, None], log_prob, -jnp.inf), axis=0)
         distance = jnp.max(jnp.where(used, best, -jnp.inf)) - best
         distance = jnp.where(far & (k > 0), distance, 1.0)
         # Exponential races: the smallest of E_i / d_i is unit i with probability proportional to d_i.
         race = -jnp.log(uniform[k]) / jnp.maximum(distance, 1e-300)
         picked = _smallest(jnp.where(free, race, jnp.inf), size) & free
-        return jnp.where((components == k)[:, None] & picked[None, :], 1.0, resp)
+        subsets = jnp.where((components == k)[:, None] & picked[None, :], 1.0, subsets)
+        return subsets, *at(subsets)
 
-    return jax.lax.fori_loop(
-        jnp.int32(0), jnp.int32(n_components), add, jnp.zeros((n_components, used.shape[0]), jnp.float64)
-    )
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(at, nobody))
+    state = jax.lax.fori_loop(jnp.int32(0), jnp.int32(n_components), add, (nobody, *empty))
+    return state[1], state[2]
 
 
 def _smallest(values: Array, size: int) -> Array:
@@ -99,9 +107,9 @@ def _smallest(values: Array, size: int) -> Array:
     return jax.lax.fori_loop(0, size, next_one, (values, jnp.zeros(values.shape, bool)))[1]
 
 
-def _assign(model: Any, params: Params, prepared: Any) -> Params:
+def _assign(model: Any, log_prob: Array, prepared: Any) -> Params:
     """The M-step at the assignment of each unit to the nearest component: at equal scales, the likeliest."""
-    resp = _one_hot(jnp.argmax(model.unit_log_prob(params, prepared), axis=0), model.n_components)
+    resp = _one_hot(jnp.argmax(log_prob, axis=0), model.n_components)
     # A component that attracts nothing keeps a trace of every unit, so that it stays finite.
     return model.initial(prepared, 0.999 * resp + 0.001 / model.n_components, resp)
 
