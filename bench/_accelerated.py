@@ -53,7 +53,13 @@ def best_of(found: _yardstick.CFits, restarts: int) -> np.ndarray:
 
 
 def _row(
-    batch: Batch, restarts: int, what: str, fits: emjax.Fits, c: _yardstick.CFits, mine: list[float], theirs: list[float]
+    batch: Batch,
+    restarts: int,
+    what: str,
+    fits: emjax.Fits,
+    c: _yardstick.CFits,
+    mine: list[float],
+    theirs: list[float],
 ) -> tuple[tuple[str, ...], Claim]:
     gap = fits.log_likelihood - best_of(c, restarts)
     higher, lower = int(np.sum(gap > SAME)), int(np.sum(~(gap >= -SAME)))
@@ -81,7 +87,9 @@ def accelerated(quick: bool) -> Iterator[str]:
     yield "tol 1e-6, `certificate=False`, all cores, equal starts. Of ten, the best of each dataset. Where they are"
     yield f"further apart than {SAME:g} nats they are at different optima, emjax's higher or lower than C's.\n"
     sizes = (512, 64, 128) if quick else (8192, 512, 2048)
-    batches = [make(size) for make, size in zip((_batches.article, _batches.planes, _batches.heavy), sizes, strict=True)]
+    batches = [
+        make(size) for make, size in zip((_batches.article, _batches.planes, _batches.heavy), sizes, strict=True)
+    ]
     rows, claims = [], []
     for batch in batches:
         for restarts, ways in ((1, ONE), (RESTARTS, TEN)):
