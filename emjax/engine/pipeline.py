@@ -106,6 +106,5 @@ def _starts(plan: Plan, chunk: Chunk, prepared: Any, dataset: np.ndarray, restar
     lanes = padded(dataset, size), padded(restart, size), np.int32(len(dataset))
     if plan.strategies:
         return stages.random_starts(plan.model, plan.width, plan.strategies, prepared, chunk.root, chunk.words, *lanes)
-    return stages.given_starts(
-        plan.model, plan.width, prepared, chunk.root, chunk.words, *lanes, chunk.starts, np.float64(chunk.spread)
-    )
+    spread = np.float64(chunk.spread) if chunk.spread > 0 else None
+    return stages.given_starts(plan.model, plan.width, prepared, chunk.root, chunk.words, *lanes, chunk.starts, spread)

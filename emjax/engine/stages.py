@@ -63,18 +63,20 @@ def given_starts(
     restart: Array,
     count: Array,
     params: Params,
-    spread: Array,
+    spread: Array | None,
 ) -> Params:
-    """The user's parameters (C, R or 1, ...) in prepared units; restarts after the first are perturbed by `spread`."""
+    """The user's parameters (C, R or 1, ...) in prepared units; restarts after the first perturbed by a `spread`."""
     each = jax.tree.leaves(params)[0].shape[1]
     rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), params)
 
     def one(dataset: Array, restart: Array) -> Params:
         data = blocks.take(prepared, dataset)
         exact = model.from_user(blocks.take(rows, dataset * each + restart % each), data)
+        if spread is None:
+            return exact
         key = keys.restart_key(root, words[dataset], restart)
         moved = starts.perturb(model, key, data, exact, spread)
-        return jax.tree.map(lambda a, b: jnp.where((restart == 0) | (spread == 0), a, b), exact, moved)
+        return jax.tree.map(lambda a, b: jnp.where(restart == 0, a, b), exact, moved)
 
     return blocks.map_blocks(one, width, count, dataset, restart)
 
