@@ -1,4 +1,4 @@
-"""`acceleration="auto"`: plain EM for 128 iterations, then extrapolation of the lanes that are left."""
+"""`acceleration="auto"`: plain EM for 32 iterations, then extrapolation of the lanes that are left."""
 
 from functools import cache, partial
 from typing import Any
@@ -13,7 +13,7 @@ from emjax import Race, Status, Stop
 from emjax.engine.acceleration import LATE
 from tests.promises import LINES, RESTARTS, SEED, D, at, lines, same_fits, truth
 
-NOISE = 30.0  # times the article's: some lanes take more than 128 iterations at tol 1e-8, most do not
+NOISE = 10.0  # times the article's: some lanes take more than 32 iterations at tol 1e-8, some do not
 STOP = Stop(tol=1e-8)
 late = partial(emjax.fit_many, LINES, certificate=False, stop=STOP, acceleration="auto")
 

@@ -28,7 +28,7 @@ from emjax.engine import stopping
 PHASES: dict[Any, tuple[str | None, str | None]] = {
     None: (None, None), "squarem": ("squarem", "squarem"), "auto": (None, "squarem"),
 }  # fmt: skip
-LATE = 128
+LATE = 32
 SHORTEST = 1.2  # an alpha worth a step; 1 is the plain EM point
 GROWTH = 4.0  # the longest step, over one that held
 MOST_LOST = 1.0  # nats that landing may lose

@@ -20,7 +20,7 @@ from emjax.engine.acceleration import LATE, PHASES
 from emjax.engine.chunks import Counter, Plan, padded, put
 from emjax.engine.em import Lane
 
-PAUSE = LATE  # iterations after which lanes that are left are put in order; fewer would leave most of them unread
+PAUSE = 128  # iterations after which lanes that are left are put in order; fewer would leave most of them unread
 
 
 def run_all(
@@ -38,7 +38,9 @@ def run_all(
     if rules is not None and (plan.restarts <= rules.keep or rules.iterations >= plan.stop.max_iterations):
         rules = None
     all_at_once = count <= plan.width and early == late
-    pause = rules.iterations if rules is not None else scheduler.NEVER if all_at_once else PAUSE
+    pause = scheduler.NEVER if all_at_once else PAUSE if early == late else LATE
+    if rules is not None:
+        pause = rules.iterations
 
     def go_on(which: np.ndarray, pause: int, acceleration: str | None) -> None:
         """Always of one size, so that a second pass compiles nothing."""
