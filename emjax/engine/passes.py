@@ -83,7 +83,7 @@ def _pass(
         plan.model, plan.degeneracy, plan.width, data, padded(dataset.astype(np.int32), size), lanes, np.int32(count),
         np.int32(plan.stop.max_iterations), np.int32(pause), acceleration,
     )  # fmt: skip
-    ended = jax.tree.map(lambda a: np.array(a)[:count], ended)
+    ended = jax.tree.map(lambda a: np.array(np.asarray(a)[:count]), ended)
     counter.add(np.asarray(lanes.iterations)[:count], ended.iterations, executed)
     return ended
 

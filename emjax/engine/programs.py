@@ -76,7 +76,7 @@ def _make_room() -> None:
 
 def _signature(arguments: Any) -> Any:
     leaves, structure = jax.tree.flatten(arguments)
-    kinds = tuple((leaf.shape, str(leaf.dtype)) if isinstance(leaf, ARRAYS) else leaf for leaf in leaves)
+    kinds = tuple((leaf.shape, leaf.dtype) if isinstance(leaf, ARRAYS) else leaf for leaf in leaves)
     return structure, kinds, devices.chosen()
 
 
