@@ -15,7 +15,7 @@ from emjax.base.status import Problem
 def explain(model: Any, data: Data, problem: Problem) -> str:
     """One sentence for a single dataset: what is wrong, where, and what to try. A model may know the place itself."""
     text = problem.describe()
-    data = units.missing_unobserved(data) if model.sequential else data
+    data = units.missing_unobserved(data) if model.sequential else units.masked(data)
     known = model.culprit(data, problem)
     where = [place for found, place in _PLACES.items() if found & problem for place in [place(data)] if place]
     where = [known] if known else where
@@ -110,7 +110,7 @@ def _above_trials(data: Data) -> str:
     y = np.asarray(data.y, np.float64)
     trials = np.ones_like(y) if data.trials is None else np.asarray(data.trials, np.float64)
     found = _first(data, ~((trials >= 1) & np.isfinite(trials) & (trials == np.round(trials))), trials, "trials")
-    return found or _first(data, y > trials, y, "y")
+    return found or ("" if y.ndim != 1 else _first(data, y > trials, y, "y"))
 
 
 def _unseen(data: Data) -> str:

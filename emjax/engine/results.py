@@ -100,6 +100,9 @@ class Fit(_Record):
 
     def predict(self, data: Data | None = None) -> Any:
         """What the model predicts for the rows of `data`, by default those fitted: a `Prediction`, `FactorScores`."""
+        if self.model.row_blocks:
+            name = type(self.model).__name__
+            raise DataError(f"{name} has parameters of each row of its data: see fit.params, or fold_in for new rows.")
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
         for name in ("y", "x", "z", "offset"):
@@ -107,7 +110,7 @@ class Fit(_Record):
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        seen = units.missing_unobserved(single) if self.model.sequential else single
+        seen = units.missing_unobserved(single) if self.model.sequential else units.masked(single)
         culprit = diagnosis.not_finite(seen, self.model.missing)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")

@@ -108,8 +108,7 @@ class HiddenMarkov(Composed):
 
     def _observed(self, data: Data) -> tuple[Data, Any]:
         """A row is missing where all its cells are NaN; so are rows of weight 0, whatever they hold."""
-        data, _ = units.observed_rows(data)
-        data = units.missing_unobserved(data)
+        data = units.missing_unobserved(units.observed_rows(data)[0])
         observed = data.observed & units.of_rows(units.weights(data)[0], data.unit).astype(bool)
         return data._replace(observed=observed), observed
 
