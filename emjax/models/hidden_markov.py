@@ -77,6 +77,19 @@ class HiddenMarkov(Composed):
         super().check_settings(prior, fixed, params)
         self.latent.check_settings(prior, fixed)
 
+    def read(self, data: Data) -> Data:
+        """As of any sequence; z of rows that gate nothing is that of one that does.
+
+        A sequence's first row has no transition into it, and only first rows begin one.
+        """
+        data = super().read(data)
+        if data.z is None:
+            return data
+        z, first = np.asarray(data.z), np.asarray(units.begins(data.unit, len(data.y)))
+        gates = np.where(first, self.initial_distribution == "gated", self.transition_probabilities == "gated")
+        sound = np.flatnonzero(gates & np.all(np.isfinite(z), axis=1))
+        return data._replace(z=np.where(gates[:, None], z, z[sound[0]] if len(sound) else 0.0))
+
     def culprit(self, data: Data, problem: Problem) -> str:
         """As for a mixture; gated probabilities need a sequence, or a transition, a coefficient."""
         known = super().culprit(data, problem)
