@@ -124,3 +124,24 @@ def test_the_place(what: str) -> None:
     assert problem_of(model, data) == problem
     text = diagnosis.explain(model, data, problem)
     assert place in text and problem.describe() in text and "\n" not in text, text
+
+
+def test_z_of_rows_that_gate_nothing() -> None:
+    """Neither their NaN nor their values are a fault, and the columns of the others are still judged."""
+    first = np.r_[-1, UNIT[:-1]] != UNIT
+    z, y = np.where(first[:, None], np.nan, PAIR[:, :1]), NORMAL[:, 0]
+    into, out_of = HiddenMarkov(Gaussian("V"), 2, "free", "gated"), HiddenMarkov(Gaussian("V"), 2, "gated", "constant")
+    both = HiddenMarkov(Gaussian("V"), 2, "gated", "gated")
+    for model, given, place in (
+        (into, z, ""),
+        (into, put(z, (7, NAN)), "row 7, column 0 of z, 1 in all"),
+        (into, np.c_[z, np.where(first, NAN, 3.0)], "column 1 of z"),
+        (into, np.c_[z, 2.0 * z + 1.0], "column 1 of z follows"),
+        (both, z, "row 0, column 0 of z, 4 in all"),
+        (out_of, np.where(first[:, None], PAIR[:, :1], NAN), ""),
+        (out_of, z, "row 0, column 0 of z, 4 in all"),
+    ):
+        data = datasets.one(model, Data(y, z=given, unit=UNIT))
+        problem = problem_of(model, data)
+        assert bool(problem) == bool(place)
+        assert place in diagnosis.explain(model, data, problem)
