@@ -125,8 +125,8 @@ class Categorical(FamilyDefaults):
         seen = ~np.isnan(items) & places.used(data)[:, None]
         each = np.array(self._layout(items.shape[1]).each)
         found = []
-        if problem & Problem.UNKNOWN_LEVEL:
-            bad = seen & ~((items >= 0) & (items < each) & (items == np.round(items)))
+        bad = seen & ~((items >= 0) & (items < each) & (items == np.round(items)))
+        if problem & Problem.UNKNOWN_LEVEL and np.any(bad):
             levels = each[np.argwhere(bad)[0][1]]
             found.append(places.wrong(data, bad.reshape(y.shape), y, "y", first_column, f" of {levels} levels"))
         if problem & Problem.NOTHING_OBSERVED:

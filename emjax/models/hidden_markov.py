@@ -50,7 +50,8 @@ class HiddenMarkov(Composed):
     initial_distribution : "free", the first state has probabilities of its own; "stationary", those of the chain in
         equilibrium; or "gated", a multinomial logit of z of its sequence's first row.
     transition_probabilities : "constant", or "gated", multinomial logits of Data.z (`GatedChain`): the transition into
-        row t depends on z of row t. depmixS4 takes z of the row that is left: shift z by one row for its convention.
+        row t depends on z of row t; that of a sequence's first row is not used, and may be NaN. depmixS4 takes z of the
+        row that is left: shift z by one row for its convention.
     Data: `unit` marks the sequences, one without it; `weight` has one entry a sequence. A row whose y is NaN, or whose
         `observed` is False, is missing: time passes, and nothing is seen.
     prior : {"initial": Dirichlet(...), "transitions": Dirichlet(...), "family": ...}, any of them; with z "family".
