@@ -44,6 +44,11 @@ def copied(field: str) -> Callable[[Data], Data]:
     return lambda data: put(field, 2.0 * np.asarray(getattr(data, field))[:, 0] + 1.0, slice(None))(data)
 
 
+def emptied(data: Data) -> Data:
+    """Without rows."""
+    return jax.tree.map(lambda values: np.asarray(values)[:0], data)
+
+
 def unobserved(rows: Callable[[Data], np.ndarray]) -> Callable[[Data], Data]:
     """NaN in all cells of some rows."""
 
@@ -70,6 +75,7 @@ WEIGHTS = {
     "negative weight": Breakage(put("weight", -1.0), P.WEIGHT_INVALID, f" {ROW}: -1"),
     "NaN weight": Breakage(put("weight", np.nan), P.WEIGHT_INVALID, f" {ROW}: nan"),
     "no weight": Breakage(put("weight", 0.0, ALL), P.NO_WEIGHT, ""),
+    "no rows": Breakage(emptied, P.NO_WEIGHT, ""),
 }
 TWO = {"two units": Breakage(put("weight", 0.0, slice(2, None)), P.TOO_FEW_ROWS, "rows count")}
 ONE = {"one unit": Breakage(put("weight", 0.0, slice(1, None)), P.TOO_FEW_ROWS, "(")}

@@ -21,6 +21,7 @@ from emjax import (
     LinearRegression,
     LinearRegressionParams,
     Mixture,
+    NegativeBinomialRegression,
     Poisson,
     PoissonParams,
     PoissonRegression,
@@ -140,7 +141,7 @@ def test_separation_ends_finite_and_flagged(quasi: bool) -> None:
 
 @pytest.mark.long
 def test_no_events_at_all_end_at_the_edge() -> None:
-    for family in (Poisson(), PoissonRegression()):
+    for family in (Poisson(), PoissonRegression(), NegativeBinomialRegression()):
         found = fit(family, Data(np.zeros(N)))
         assert found.status == Status.CONVERGED
         assert found.flags & Flag.BOUNDARY
@@ -150,7 +151,11 @@ def test_no_events_at_all_end_at_the_edge() -> None:
 
 @pytest.mark.long
 def test_ordinary_fits_are_not_at_the_edge() -> None:
-    for family, data in ((Poisson(), Data(Y)), (PoissonRegression(), Data(Y)), (Binomial(), Data(WON, trials=TRIALS))):
+    spread = Data(np.random.default_rng(1).negative_binomial(2, 0.2, N).astype(float))
+    for family, data in (
+        (Poisson(), Data(Y)), (PoissonRegression(), Data(Y)), (Binomial(), Data(WON, trials=TRIALS)),
+        (NegativeBinomialRegression(), spread),
+    ):  # fmt: skip
         assert not fit(family, data).flags & Flag.BOUNDARY
 
 

@@ -1,5 +1,6 @@
 """Hidden Markov models beyond the battery: recursions far out, special cases, predictions."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -218,6 +219,26 @@ def test_predictions() -> None:
             close(found.pseudo_residuals[t], stats.norm.ppf(below), CLOSE, "pseudo-residual")
             close(found.pseudo_residual_bounds[t], np.full(2, found.pseudo_residuals[t]), CLOSE, "bounds")
     assert np.isnan(found.pseudo_residuals[4]) and found.log_density[4] == 0.0
+
+
+def test_cells_may_be_masked() -> None:
+    """A row of which one cell is NaN and the other masked is missing, as a row of NaN is."""
+    rng, unit = np.random.default_rng(7), np.repeat([0, 1], [17, 23])
+    y = rng.normal(size=(40, 2)) + 3.0 * (np.arange(40) // 8 % 2)[:, None]
+    holes, masked = np.array(y), np.array(y)
+    holes[7], masked[7, 0] = np.nan, np.nan
+    observed = np.ones((40, 2), bool)
+    observed[7, 1] = False
+    model, fit = HiddenMarkov(Gaussian("diagonal"), 2), partial(emjax.fit_many, key=0, restarts=2, certificate=False)
+    one, other = (
+        fit(model, [data])[0] for data in (Data(holes, unit=unit), Data(masked, unit=unit, observed=observed))
+    )
+    assert one.n_observations == other.n_observations == 39.0
+    assert other.log_likelihood == one.log_likelihood and other.bic == one.bic
+    found = one.predict(Data(masked, unit=unit, observed=observed))
+    assert np.all(np.isfinite(found.responsibilities)) and found.log_density[7] == 0.0
+    column = Data(y[:, :1], observed=observed[:, 1:])
+    assert np.shape(fit(HiddenMarkov(Gaussian(), 2), [column])[0].bic) == ()
 
 
 def test_pseudo_residuals_of_counts() -> None:

@@ -82,7 +82,7 @@ def test_a_missing_cell_leaves_the_others_as_they_are() -> None:
 def test_culprits_and_bad_input() -> None:
     y = np.array(DATA.y)
     y[4, 3] = 3.0
-    refused(partial(emjax.fit, MODEL, Data(y, X), 1, restarts=2), "family 1", "row 4, column 1", "3 of 3 levels")
+    refused(partial(emjax.fit, MODEL, Data(y, X), 1, restarts=2), "family 1", "row 4, column 3", "3 of 3 levels")
     refused(partial(emjax.fit, MODEL, Data(y[:, :4], X), 1, restarts=2), "(n, 5)", "columns=(2, 2, 1)")
     refused(partial(emjax.fit, MODEL, DATA._replace(trials=np.ones(N)), 1, restarts=2), "trials")
     plain = Mixture(Independent([Gaussian(), Gaussian()]), 2)

@@ -11,6 +11,7 @@ import emjax
 from emjax import PLSA, Data, DataError, Flag, PLSAParams, Problem, Race, Status
 from emjax.inference.perplexity import split_tokens
 from tests.oracle.plsa import PLSAProblem
+from tests.refusals import refused
 
 pytestmark = pytest.mark.long  # compiling takes most of a test command of ten minutes
 
@@ -66,6 +67,19 @@ def test_a_fit_alone_is_that_of_the_batch_to_the_bit() -> None:
     assert alone.log_likelihood == fits()[2].log_likelihood
     for mine, other in zip(alone.params, fits()[2].params, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_what_rests_on_parameters_of_rows() -> None:
+    """Corpora of sizes that are padded: a table without standard errors, and sentences where there is nothing."""
+    frame = fits().to_frame()
+    of_documents = frame[frame.parameter.str.startswith("topics_of_documents") & (frame.dataset == 0)]
+    assert len(frame) == len(fits()) * 2 * (max(SIZES) + TERMS) and np.all(frame.se.isna())
+    assert set(frame.reason) == {"parameters of rows"} and set(fits().to_frame(kind=None).reason) == {"not asked for"}
+    assert np.isfinite(of_documents.estimate).sum() == 2 * SIZES[0]
+    for one in (fits(), fit()):
+        refused(lambda one=one: emjax.standard_errors(one), "PLSA", "to_frame")
+    refused(fit().predict, "PLSA", "fold_in")
+    assert "parameters of each row" in fit().summary()
 
 
 def test_saved_fits_come_back(tmp_path: Path) -> None:

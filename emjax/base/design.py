@@ -16,6 +16,7 @@ from emjax.base.status import Flag, Problem
 HIGHEST = jax.lax.Precision.HIGHEST
 RIDGE = 4.0  # times eps times the diagonal of X'RX: damps the step of a singular component, moves no fixed point
 COLLINEAR = 1e3  # times eps: a column whose unexplained share of variance is below this is collinear
+EDGE = 1e-4  # nats a squared prepared unit: less curvature than this holds no coefficient
 ROUNDING = 16.0  # times eps times the mean: a standard deviation below this is a constant column's rounding
 
 
@@ -161,6 +162,13 @@ def ridged(xx: Array) -> Array:
     info = jnp.finfo(xx.dtype)
     lifted = xx + jnp.where(xx > 0, RIDGE * info.eps * xx, info.tiny)
     return jnp.where(jnp.broadcast_to(jnp.eye(xx.shape[-1], dtype=bool), xx.shape), lifted, xx)
+
+
+def unheld(information: Array) -> Array:
+    """Whether the information (K, p, p) holds some direction of the coefficients not at all, (): they are on their way
+    to infinity, as where a covariate separates the responses or all counts are 0."""
+    pivots = jnp.diagonal(numerics.cholesky(ridged(information)), axis1=-2, axis2=-1) ** 2
+    return jnp.min(pivots) < EDGE
 
 
 def least_squares(design: Design, y: Array, weight: Array, columns: Columns | None = None) -> Array:

@@ -65,8 +65,8 @@ class FamilyDefaults:
         """The fields of the record."""
         return params._asdict()
 
-    def culprit(self, data: Data, problem: Problem) -> str:
-        """Nothing that the engine could not see itself."""
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
+        """Nothing that `places.find` could not see."""
         return ""
 
     @property

@@ -27,7 +27,6 @@ from emjax.base.status import DataError, Flag
 HIGHEST = jax.lax.Precision.HIGHEST
 LONGEST = 4.0  # of a Newton step, a coordinate in prepared units: a far start must not need more than ten halvings
 TRACE = 0.1  # rows that a start borrows from the whole dataset, so that no few rows of a component are separated
-EDGE = 1e-4  # nats a squared prepared unit: less curvature than this holds no coefficient
 
 
 class RegressionStatistics(NamedTuple):
@@ -191,9 +190,8 @@ class CanonicalRegression(FamilyDefaults, ABC):
         few = jnp.min(statistics.total) < degeneracy.suspect_rows * len(columns.own)
         bits = jnp.where(few, Flag.SUSPECT, 0) if n_components > 1 else jnp.int32(0)
         if prepared.fixed is None:
-            for block in columns.blocks(design.ridged(statistics.information)):
-                pivots = jnp.diagonal(numerics.cholesky(block), axis1=-2, axis2=-1) ** 2
-                bits |= jnp.where(jnp.min(pivots) < EDGE, Flag.BOUNDARY, 0)
+            for block in columns.blocks(statistics.information):
+                bits |= jnp.where(design.unheld(block), Flag.BOUNDARY, 0)
         return bits
 
     def relabel(self, params: Any, permutation: Array) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from emjax.base import units
 from emjax.base.family_defaults import FamilyDefaults as FamilyDefaults
 from emjax.base.latent_structure import Latent as Latent
 from emjax.base.records import Array, Data, Expectation, Params, Terms
@@ -55,8 +56,11 @@ class Family(Protocol):
         """The blocks of the parameters by the names that `fixed=` uses."""
         ...
 
-    def culprit(self, data: Data, problem: Problem) -> str:
-        """On the host: where the first fault behind `problem` is, or an empty string."""
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
+        """On the host: where the first fault behind `problem` is, or an empty string where `places.find` will do.
+
+        `data` are as `Model.read` gives them; first_column : as in `places.find`.
+        """
         ...
 
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[Any, Array]:
@@ -238,8 +242,12 @@ class Model(Protocol):
     def check(self, data: Data) -> None:
         """On the host, before anything is traced: shapes and settings that disagree raise `DataError`."""
 
+    def read(self, data: Data) -> Data:
+        """On the host: data as the likelihood reads them, what it does not read being NaN in y or not `observed`."""
+        return units.missing_unobserved(data) if self.sequential else units.masked(data)
+
     def culprit(self, data: Data, problem: Problem) -> str:
-        """On the host: where the first fault behind `problem` is, or an empty string."""
+        """On the host: where the first fault behind `problem` is in what `read` gives, or an empty string."""
         return ""
 
     def check_settings(self, prior: Any, fixed: Any, params: Params) -> None:

@@ -80,6 +80,12 @@ class Problem(IntFlag):
         return "; ".join(text for problem, text in _PROBLEMS.items() if problem & self)
 
 
+# What is wrong with single rows, not with too few of them or with all together.
+OF_ROWS = (
+    Problem.RESPONSE_NOT_FINITE | Problem.COVARIATE_NOT_FINITE | Problem.NOT_A_COUNT | Problem.ABOVE_TRIALS
+    | Problem.NOT_POSITIVE | Problem.UNKNOWN_LEVEL | Problem.DIFFERS_IN_UNIT
+)  # fmt: skip
+
 _PROBLEMS = {
     Problem.RESPONSE_NOT_FINITE: "NaN or infinity in the response y (or its offset): drop those rows or give them "
     "weight 0",

@@ -31,8 +31,17 @@ def whole(data: Data) -> Data:
     return data._replace(unit=np.zeros(data.y.shape[0], np.int32), weight=weight)
 
 
+def masked(data: Data) -> Data:
+    """Data whose y is NaN in the cells that `observed` (n, d) says are missing; on the host or traced."""
+    if data.observed is None or data.observed.ndim == 1:
+        return data
+    where = np.where if isinstance(data.y, np.ndarray) else jnp.where
+    return data._replace(y=where(data.observed, data.y, np.nan))
+
+
 def missing_unobserved(data: Data) -> Data:
-    """Data whose `observed` (n,) is False also where all cells of y are NaN."""
+    """`masked` data whose `observed` (n,) is False also where all cells of y are NaN."""
+    data = masked(data)
     missing = data.y != data.y
     missing = missing if missing.ndim == 1 else missing.all(axis=1)
     if data.observed is None:
@@ -87,6 +96,4 @@ def observed_rows(data: Data) -> tuple[Data, Any]:
     if data.observed is None:
         return data, None
     observed = jnp.asarray(data.observed, bool)
-    if observed.ndim == 1:
-        return data, observed
-    return data._replace(y=jnp.where(observed, data.y, jnp.nan)), jnp.any(observed, axis=1)
+    return masked(data._replace(observed=observed)), observed if observed.ndim == 1 else jnp.any(observed, axis=1)

@@ -79,7 +79,11 @@ def bucket(n: int) -> int:
 
 def one(model: Model, data: Any) -> Data:
     """One dataset as float64 NumPy arrays; shapes that disagree raise `DataError`."""
-    data = _arrays(data)
+    return _whole(model, _arrays(data))
+
+
+def _whole(model: Model, data: Data) -> Data:
+    """Arrays with units and weights filled in."""
     check_shapes(data)
     n = data.y.shape[0]
     data = _with_units(units.whole(data) if model.sequential else data)
@@ -88,6 +92,15 @@ def one(model: Model, data: Any) -> Data:
     check_weight(data.weight, n_units)
     model.check(data)
     return data
+
+
+def _standing_in(data: Data) -> Data:
+    """In place of a dataset without rows one row of weight 0, so that among others it is INVALID_DATA by itself."""
+    rows = {name: value for name in ROW_FIELDS if (value := getattr(data, name)) is not None}
+    if any(value.shape[:1] != (0,) for value in rows.values()):
+        return data
+    blank = {name: np.zeros((1, *value.shape[1:]), value.dtype) for name, value in rows.items()}
+    return Data(**blank, weight=np.zeros(1, np.bool_))
 
 
 def check_shapes(data: Data) -> None:
@@ -185,7 +198,7 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
     first: Any = None
     for position, item in enumerate(data):
         try:
-            single = one(model, item)
+            single = _whole(model, _standing_in(_arrays(item)))
         except DataError as error:
             raise DataError(f"Dataset {position}: {error}") from None
         columns = [None if v is None else v.shape[1:] for v in single]

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from emjax.base import units
 from emjax.base.protocols import Model
 from emjax.base.records import Data
 from emjax.base.settings import Degeneracy, Race, Stop
@@ -41,7 +40,6 @@ def fit(model: Model, data: Data, key: Any, *, id: Any = 0, certificate: bool | 
     single = datasets.one(model, data)
     found = fit_many(model, [data], key, ids=[id], certificate=certificate, **settings)
     if found.status[0] == Status.INVALID_DATA:
-        single = units.missing_unobserved(single) if model.sequential else single
         raise DataError(diagnosis.explain(model, single, Problem(int(found.problems[0]))))
     return found[0]
 
@@ -73,7 +71,7 @@ def fit_many(
     ----------
     model : such as `Mixture(LinearRegression(), 2)`.
     data : `Data` whose y has a leading axis D (x of shape (n, p) is shared, (D, n, p) is one per dataset; likewise the
-        other fields), or a list of `Data`, which may differ in rows.
+        other fields), or a list of `Data`, which may differ in rows; one without any is INVALID_DATA.
     key : a whole number of any size, or a typed jax key.
     restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the
         chance of a new mode is below 5 %, or a hundred.

@@ -50,9 +50,11 @@ def _observations(model: Any, data: Data, count: int) -> np.ndarray:
     weight = np.asarray(data.weight)[:count]
     if model.sequential:
         unit, y = np.asarray(data.unit)[:count], np.asarray(data.y)[:count]
-        seen = ~np.all(np.isnan(y).reshape(*y.shape[:2], -1), axis=2)
-        if data.observed is not None:
-            seen = seen & np.asarray(data.observed)[:count]
+        missing = np.isnan(y).reshape(*y.shape[:2], -1)
+        if data.observed is not None:  # a row, or a cell
+            observed = np.asarray(data.observed, bool)[:count]
+            missing = missing | ~observed.reshape(*observed.shape[:2], -1)
+        seen = ~np.all(missing, axis=2)
         weight = np.where(seen, np.take_along_axis(weight, unit, axis=1), 0)
     with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
         found = np.asarray(np.sum(weight, axis=1, dtype=np.float64))

@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from emjax.base import units
+from emjax.base import places
 from emjax.base.protocols import Model
 from emjax.base.records import Data, Params
 from emjax.base.settings import Degeneracy, Race, Stop
-from emjax.base.status import DataError, Flag, Problem, Status
+from emjax.base.status import OF_ROWS, DataError, Flag, Problem, Status
 from emjax.engine import choice, datasets, diagnosis, row_blocks, stages
 from emjax.engine.certificate import Certificate
 from emjax.engine.choice import Landscape
@@ -99,7 +99,14 @@ class Fit(_Record):
         return _reason(self.status, self.problems)
 
     def predict(self, data: Data | None = None) -> Any:
-        """What the model predicts for the rows of `data`, by default those fitted: a `Prediction`, `FactorScores`."""
+        """What the model predicts for the rows of `data`, by default those fitted: a `Prediction`, `FactorScores`.
+
+        One row will do. Errors: `DataError` for rows that the model cannot have, but where their weight is 0: those
+        that hold NaN become NaN and -1.
+        """
+        if self.model.row_blocks:
+            name = type(self.model).__name__
+            raise DataError(f"{name} has parameters of each row of its data: see fit.params, or fold_in for new rows.")
         single = datasets.one(self.model, self.data if data is None else data)
         fitted = datasets.one(self.model, self.data)
         for name in ("y", "x", "z", "offset"):
@@ -107,16 +114,20 @@ class Fit(_Record):
             if new != old:
                 raise DataError(f"The model was fitted with {name} of columns {old}, and these data have {new}.")
         n = single.y.shape[0]
-        seen = units.missing_unobserved(single) if self.model.sequential else single
-        culprit = diagnosis.not_finite(seen, self.model.missing)
+        seen = self.model.read(single)
+        culprit = places.not_finite(seen, self.model.missing)
         if culprit:
             raise DataError(f"These data cannot be predicted: NaN or infinity, {culprit}; drop those rows.")
         # Weights belong to the fit: rows of weight 0 are predicted too.
         asked = single._replace(weight=np.ones(np.asarray(single.weight).shape, bool))
         padded = datasets.pad(asked, datasets.bucket(n))
         with jax.enable_x64(True):
-            found = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params)
+            own = datasets.pad(single, datasets.bucket(n)).weight
+            found, problems = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params, own)
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
+        wrong = Problem(int(problems)) & OF_ROWS
+        if wrong:
+            raise DataError(diagnosis.explain(self.model, single, wrong, "These data cannot be predicted"))
         return _blank(found, seen, self.model.missing)
 
     def summary(self, kind: str | None = "auto", level: float = 0.95) -> str:
@@ -223,7 +234,7 @@ def _blank(found: Any, data: Data, missing: bool) -> Any:
     n = np.shape(data.y)[0]
     leaves = jax.tree.leaves(getattr(found, "responsibilities", found))  # a missing row has them, but no residual
     bad = ~np.all([np.all(np.isfinite(np.reshape(leaf, (n, -1))), axis=1) for leaf in leaves], axis=0)
-    observed = diagnosis.observed(data)
+    observed = places.observed(data)
     for values in (None if missing else data.y, data.x, data.z, data.offset):
         if values is not None:
             bad |= observed & ~np.all(np.isfinite(np.reshape(np.asarray(values), (n, -1))), axis=1)

@@ -147,10 +147,11 @@ def n_free(model: Any, width: int, prepared: Any, count: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames=("model",))
-def predict(model: Model, data: Data, params: Params) -> Any:
-    """Predictions for one dataset under user's parameters."""
+def predict(model: Model, data: Data, params: Params, weight: Array) -> tuple[Any, Array]:
+    """Predictions for one dataset under user's parameters, and `Problem` bits of its rows with these weights."""
     prepared, _ = model.prepare(data)
-    return model.predict(model.from_user(params, prepared), prepared)
+    _, problem = model.prepare(data._replace(weight=weight))
+    return model.predict(model.from_user(params, prepared), prepared), problem
 
 
 @partial(jax.jit, static_argnames=("model",))

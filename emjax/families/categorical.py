@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import design, numerics
+from emjax.base import design, numerics, places
 from emjax.base.levels import Levels, shares
 from emjax.base.priors import Dirichlet
 from emjax.base.protocols import FamilyDefaults
@@ -118,24 +118,20 @@ class Categorical(FamilyDefaults):
         if np.max(np.abs(np.sum(given, axis=-1) - 1.0)) > 1e-6:
             raise DataError("probabilities must sum to 1 over the levels of each item.")
 
-    def culprit(self, data: Data, problem: Problem) -> str:
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
         """The first unknown level, or item without a value."""
-        y = np.reshape(np.asarray(data.y, np.float64), (np.shape(data.y)[0], -1))
-        weight = np.ones(len(y)) if data.weight is None else np.asarray(data.weight, np.float64)
-        weight = weight if data.unit is None else weight[data.unit]
-        seen = ~np.isnan(y) & (weight > 0)[:, None]
-        if data.observed is not None:
-            seen &= np.reshape(np.asarray(data.observed, bool), (len(y), -1))
+        y = np.asarray(data.y, np.float64)
+        items = y.reshape(len(y), -1)
+        seen = ~np.isnan(items) & places.used(data)[:, None]
+        each = np.array(self._layout(items.shape[1]).each)
         found = []
-        if problem & Problem.UNKNOWN_LEVEL:
-            each = self._layout(y.shape[1]).each
-            known = (y >= 0) & (y < np.array(each)) & (y == np.round(y))
-            bad = np.argwhere(seen & ~known)
-            row, item = bad[0]
-            column = f", column {item}" if np.ndim(data.y) == 2 else ""
-            found.append(f"first in row {row}{column} of y: {y[row, item]:g} of {each[item]} levels, {len(bad)} in all")
+        bad = seen & ~((items >= 0) & (items < each) & (items == np.round(items)))
+        if problem & Problem.UNKNOWN_LEVEL and np.any(bad):
+            levels = each[np.argwhere(bad)[0][1]]
+            found.append(places.wrong(data, bad.reshape(y.shape), y, "y", first_column, f" of {levels} levels"))
         if problem & Problem.NOTHING_OBSERVED:
-            found.append(f"column {', '.join(map(str, np.flatnonzero(~np.any(seen, axis=0))))} of y")
+            unseen = np.flatnonzero(~np.any(seen, axis=0)) + first_column
+            found.append(f"column {', '.join(map(str, unseen))} of y")
         return "; ".join(found)
 
     # --- once per dataset -------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import design, numerics, units
+from emjax.base import design, numerics, places, units
 from emjax.base.covariances import CovarianceForm
 from emjax.base.records import Array, Data
 from emjax.base.registry import register
@@ -60,16 +60,14 @@ class MissingGaussian(Gaussian):
         """NaN in y is a missing cell."""
         return True
 
-    def culprit(self, data: Data, problem: Problem) -> str:
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
         """The columns never observed, or the first infinity."""
-        y = np.asarray(units.observed_rows(data)[0].y, np.float64).reshape(np.shape(data.y)[0], -1)
-        assert data.weight is not None
-        used = np.asarray(data.weight if data.unit is None else data.weight[data.unit], np.float64) > 0
+        y = np.asarray(data.y, np.float64)
         if problem & Problem.NOTHING_OBSERVED:
-            return f"column {', '.join(map(str, np.flatnonzero(np.all(np.isnan(y[used]), axis=0))))} of y"
-        bad = np.argwhere(np.isinf(y) & used[:, None])
-        if problem & Problem.RESPONSE_NOT_FINITE and len(bad):
-            return f"first infinity in row {bad[0][0]}, column {bad[0][1]} of y, {len(bad)} in all"
+            unseen = np.flatnonzero(np.all(np.isnan(y.reshape(len(y), -1)[places.used(data)]), axis=0)) + first_column
+            return f"column {', '.join(map(str, unseen))} of y" if len(unseen) else ""
+        if problem & Problem.RESPONSE_NOT_FINITE:
+            return places.wrong(data, np.isinf(y), y, "y", first_column)
         return ""
 
     # --- once per dataset -------------------------------------------------------------------------------------------

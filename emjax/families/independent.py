@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emjax.base import places
 from emjax.base.family_defaults import FamilyDefaults, refuse
 from emjax.base.protocols import Family
 from emjax.base.records import Array, Data
@@ -167,15 +168,19 @@ class Independent(FamilyDefaults):
         """Each member's."""
         self._each(lambda family, part: family.check_params(part), self._blocks_of(params))
 
-    def culprit(self, data: Data, problem: Problem) -> str:
-        """The first member's that knows, its columns counted from its own first."""
-        for i, family in enumerate(self.families):
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
+        """The place in the first member that is to blame: one that prepares its columns without a problem is not."""
+        used = places.used(data)
+        for i, (family, count) in enumerate(zip(self.families, self.columns, strict=True)):  # type: ignore[arg-type]
             part = self._part(data, i)
-            if data.observed is not None and np.ndim(data.observed) == 2:
-                part = part._replace(observed=self._part(data._replace(y=data.observed), i).y)
-            found = family.culprit(part, problem)
-            if found:
-                return f"family {i}: {found}"
+            rows = part._replace(z=None, weight=used.astype(np.float64), observed=used)
+            found = family.prepare(jax.tree.map(jnp.asarray, rows), family.extra + 1, None, None)[1]
+            own = Problem(int(found)) & problem
+            part = part._replace(y=np.reshape(part.y, (-1, count)))
+            place = family.culprit(part, own, first_column) or places.find(part, own, first_column)
+            if own and place:
+                return f"family {i}: {place}"
+            first_column += count
         return ""
 
     # --- once per dataset -------------------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class NegativeBinomialRegression(FamilyDefaults):
     intercept : put a column of ones first. Data: y (n,), counts; x (n, p) or None for the intercept alone; optional
     offset (n,) of the log mean. The M-step is one step of Fisher scoring for the coefficients and one guarded Newton
     step for the log size: coefficients and size are orthogonal (Lawless 1987, Canadian Journal of Statistics 15).
-    BOUNDARY where a size is at infinity, the Poisson limit. The likelihood is bounded: only a
-    `Degeneracy(min_rows=...)` of one's own makes a fit DEGENERATE.
+    BOUNDARY where a size is at infinity, the Poisson limit, or coefficients are, as where all counts are 0. The
+    likelihood is bounded: only a `Degeneracy(min_rows=...)` of one's own makes a fit DEGENERATE.
     """
 
     intercept: bool = True
@@ -176,8 +176,10 @@ class NegativeBinomialRegression(FamilyDefaults):
         prepared: Prepared,
         degeneracy: Degeneracy,
     ) -> Array:
-        """BOUNDARY at the Poisson limit; SUSPECT where a component has few rows."""
+        """BOUNDARY where coefficients or a size run to infinity; SUSPECT where a component has few rows."""
         edge = jnp.any(self.boundary(params, prepared) > 0)
+        if (prepared.fixed or (None, None))[0] is None:
+            edge |= design.unheld(statistics.information)
         size = params.coefficients.shape[1] + 1
         return jnp.where(edge, Flag.BOUNDARY, 0) | bounded.flags(statistics.total, size, degeneracy)
 

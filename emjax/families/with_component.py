@@ -158,6 +158,10 @@ class WithComponent(FamilyDefaults):
         """As the inner family."""
         self.family.check_params(params)
 
+    def culprit(self, data: Data, problem: Problem, first_column: int = 0) -> str:
+        """As the inner family."""
+        return self.family.culprit(data, problem, first_column)
+
     def prepare(self, data: Data, n_components: int, prior: Any, fixed: Any) -> tuple[WithComponentData, Array]:
         """Both parts."""
         inner, problem = self.family.prepare(data, n_components - 1, prior, fixed)

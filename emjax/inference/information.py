@@ -85,6 +85,9 @@ def standard_errors(
     """
     meat = _Meat(*_checked(kind, weights, lags))
     at = after.point(fits)
+    if at.model.row_blocks:
+        name = type(at.model).__name__
+        raise DataError(f"{name} has parameters of each row of its data, hence no standard errors: see to_frame().")
     extra = _clusters(clusters, at) if kind == "cluster" else None
     template = jax.tree.map(lambda a: a[0], at.params)
     size = ravel_pytree(template)[0].shape[0]

@@ -80,13 +80,14 @@ def columns(fits: Fits, kind: str | None = "observed", level: float = 0.95, scal
     """A long table, one row a dataset and entry of its parameters, as arrays by the name of the column.
 
     dataset (its name in `fits.ids`), component, parameter, estimate, se, lower, upper, status (of the fit), reason (why
-    there is no standard error, or ""). kind : as in `standard_errors`, None for estimates alone.
+    there is no standard error, or ""). kind : as in `standard_errors`, None for estimates alone, which is all there is
+    of a model with parameters of its rows; those of a dataset with fewer rows than others are NaN.
     """
-    if kind is None:
+    if kind is None or fits.model.row_blocks:
         component, parameter = _named(fits.model, fits.params, 1)
         estimate = parameters.flatten(fits.params, 1)
         se = lower = upper = np.full(estimate.shape, np.nan)
-        words = np.full(estimate.shape, "not asked for", object)
+        words = np.full(estimate.shape, "not asked for" if kind is None else "parameters of rows", object)
     else:
         table = estimates(fits, kind, level, scale)
         component, parameter, estimate, se, lower, upper = table[:6]
@@ -118,7 +119,9 @@ def lines(fit: Fit, kind: str, level: float) -> tuple[list[str], str]:
     if not choice.eligible(np.asarray(fit.status)):
         return [], "none: there is no valid fit"
     if kind == "auto":
-        if fit.n_free > DEFAULT_LIMIT or fit.model.row_blocks:
+        if fit.model.row_blocks:
+            return [], "none: the model has parameters of each row of its data"
+        if fit.n_free > DEFAULT_LIMIT:
             return [], f"of more than {DEFAULT_LIMIT} parameters only when asked for: summary(kind='observed')"
         try:
             table, shown = _of_one(fit, "observed", level)

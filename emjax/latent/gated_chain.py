@@ -72,8 +72,9 @@ class GatedChain(MarkovChain):
     row, against the last state. EM for such chains: Diebold, Lee & Weinbach.
 
     initial_distribution : "free", probabilities, or "gated". transition_probabilities : "gated", or "constant".
-    Data: z (n, c), finite in every row whose sequence has weight, also where y is missing; c = 0 gives constant
-    probabilities. It is centred and scaled inside, over the rows that it is used in. There is no prior.
+    Data: z (n, c), finite also where y is missing; c = 0 gives constant probabilities. Where only transitions are gated
+    z of a sequence's first row is not used and may be NaN (a lagged covariate has no value there), and z of the others
+    where only the first state is. It is centred and scaled inside, over the rows that it is used in. There is no prior.
 
     The M-step is one Newton step a row of the transitions, shortened so that it cannot lower the objective. Where z
     separates the states the maximum lies at infinity: coefficients stay finite, and the fit has the flag BOUNDARY.
@@ -128,8 +129,6 @@ class GatedChain(MarkovChain):
         dtype = data.y.dtype
         z = jnp.asarray(data.z, dtype)
         used = chain.weight.astype(bool)
-        unusable = jnp.any(~jnp.isfinite(z) & used[:, None])
-        problem |= jnp.where(unusable, Problem.COVARIATE_NOT_FINITE, 0)
         nothing = jnp.zeros((), chain.weight.dtype)
         initial, found = self._initial.prepare(z, jnp.where(chain.first, chain.weight, nothing))
         transitions, more = self._transitions.prepare(z, jnp.where(chain.first, nothing, chain.weight))

@@ -50,7 +50,8 @@ class HiddenMarkov(Composed):
     initial_distribution : "free", the first state has probabilities of its own; "stationary", those of the chain in
         equilibrium; or "gated", a multinomial logit of z of its sequence's first row.
     transition_probabilities : "constant", or "gated", multinomial logits of Data.z (`GatedChain`): the transition into
-        row t depends on z of row t. depmixS4 takes z of the row that is left: shift z by one row for its convention.
+        row t depends on z of row t; that of a sequence's first row is not used, and may be NaN. depmixS4 takes z of the
+        row that is left: shift z by one row for its convention.
     Data: `unit` marks the sequences, one without it; `weight` has one entry a sequence. A row whose y is NaN, or whose
         `observed` is False, is missing: time passes, and nothing is seen.
     prior : {"initial": Dirichlet(...), "transitions": Dirichlet(...), "family": ...}, any of them; with z "family".
@@ -76,6 +77,19 @@ class HiddenMarkov(Composed):
         """As for a mixture; nor may a stationary chain have first probabilities of its own."""
         super().check_settings(prior, fixed, params)
         self.latent.check_settings(prior, fixed)
+
+    def read(self, data: Data) -> Data:
+        """As of any sequence; z of rows that gate nothing is that of one that does.
+
+        A sequence's first row has no transition into it, and only first rows begin one.
+        """
+        data = super().read(data)
+        if data.z is None:
+            return data
+        z, first = np.asarray(data.z), np.asarray(units.begins(data.unit, len(data.y)))
+        gates = np.where(first, self.initial_distribution == "gated", self.transition_probabilities == "gated")
+        sound = np.flatnonzero(gates & np.all(np.isfinite(z), axis=1))
+        return data._replace(z=np.where(gates[:, None], z, z[sound[0]] if len(sound) else 0.0))
 
     def culprit(self, data: Data, problem: Problem) -> str:
         """As for a mixture; gated probabilities need a sequence, or a transition, a coefficient."""
@@ -108,8 +122,7 @@ class HiddenMarkov(Composed):
 
     def _observed(self, data: Data) -> tuple[Data, Any]:
         """A row is missing where all its cells are NaN; so are rows of weight 0, whatever they hold."""
-        data, _ = units.observed_rows(data)
-        data = units.missing_unobserved(data)
+        data = units.missing_unobserved(units.observed_rows(data)[0])
         observed = data.observed & units.of_rows(units.weights(data)[0], data.unit).astype(bool)
         return data._replace(observed=observed), observed
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import simplices, units
+from emjax.base import places, simplices, units
 from emjax.base.family_defaults import refuse
 from emjax.base.numerics import multiply
 from emjax.base.protocols import Model
@@ -118,16 +118,11 @@ class PLSA(Model):
         return params._asdict()
 
     def culprit(self, data: Data, problem: Problem) -> str:
-        """The first count that is none, or how many documents there are."""
-        assert data.weight is not None
-        y, used = np.asarray(data.y), np.asarray(data.weight) > 0
-        bad = np.argwhere(((y < 0) | (y != np.round(y))) & np.isfinite(y) & used[:, None])
-        if problem & Problem.NOT_A_COUNT and len(bad):
-            row, column = bad[0]
-            return f"first in row {row}, column {column} of y: {y[row, column]:g}, {len(bad)} in all"
-        if problem & Problem.TOO_FEW_ROWS:
-            return f"{np.sum(used & np.any(y > 0, axis=1))} documents with tokens for {self.n_topics} topics"
-        return ""
+        """How many documents there are for the topics."""
+        if not problem & Problem.TOO_FEW_ROWS:
+            return ""
+        used = np.sum(places.used(data) & np.any(data.y > 0, axis=1))
+        return f"{used} documents with tokens for {self.n_topics} topics"
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 
