@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 def mean_of(coefficients: np.ndarray, data: Data) -> np.ndarray:
-    return coefficients[0] + data.x[:, 0] * coefficients[1] + (0.0 if data.offset is None else data.offset)
+    return coefficients[0] + np.asarray(data.x)[:, 0] * coefficients[1] + (0.0 if data.offset is None else data.offset)
 
 
 def negative_binomial(mean: Any, size: Any) -> Any:
