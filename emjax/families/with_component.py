@@ -107,7 +107,8 @@ class PointMass:
     def tails(self, data: Data) -> tuple[Array, Array, Array]:
         """All on one side."""
         at = jnp.asarray(self.at, data.y.dtype)
-        return tuple(side.astype(data.y.dtype) for side in (at < data.y, at == data.y, at > data.y))  # type: ignore
+        below, there, above = (side.astype(at.dtype) for side in (at < data.y, at == data.y, at > data.y))
+        return below, there, above
 
     def sample(self, key: Array, data: Data) -> Array:
         """The value."""
@@ -189,12 +190,14 @@ class WithComponent(FamilyDefaults):
         """(K, n), nats."""
         return jnp.concatenate([self.family.log_prob(params, prepared.inner), prepared.log_density[None, :]])
 
-    def tails(self, params: Params, prepared: WithComponentData) -> tuple[Array, ...] | None:
+    def tails(self, params: Params, prepared: WithComponentData) -> tuple[Array, Array, Array] | None:
         """P(Y < y), P(Y = y) and P(Y > y), (K, n) each; None where either part has none."""
         inner = getattr(self.family, "tails", lambda *_: None)(params, prepared.inner)
         if inner is None or prepared.tails is None:
             return None
-        return tuple(jnp.concatenate([rows, row[None, :]]) for rows, row in zip(inner, prepared.tails, strict=True))
+        parts = zip(inner, prepared.tails, strict=True)
+        below, at, above = (jnp.concatenate([rows, row[None, :]]) for rows, row in parts)
+        return below, at, above
 
     def statistics(self, params: Params, prepared: WithComponentData, resp: Array) -> Any:
         """The inner family's."""

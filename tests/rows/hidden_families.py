@@ -88,13 +88,14 @@ def family_case(kind: str, n_free: int, slow: bool = True) -> Case:
     data, weight, unit = weighted(hidden_data(kind, near, ROWS, 0), False)
     y = np.asarray(data.y)
     seen = np.isfinite(y) if y.ndim == 1 else np.isfinite(y[:, 0])
+    log_prob, maximize = parts(kind, y, seen)
     return Case(
         name=f"hidden-markov-{kind}",
         model=HiddenMarkov(FAMILIES[kind], 2),
         data=data,
         near=near,
         away=away,
-        oracle=HiddenMarkovProblem(*parts(kind, y, seen), lambda params: 0.0, weight, unit, seen),
+        oracle=HiddenMarkovProblem(log_prob, maximize, lambda params: 0.0, weight, unit, seen),
         n_free=n_free,
         many=room(hidden_data(kind, near, MANY, 1)),
         exchangeable=kind != "inflated",
