@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from emjax.base import special
 from emjax.base.records import Array, Data
 from emjax.base.status import Problem
 
@@ -88,6 +89,13 @@ def poisson_moments(rows: PoissonRows, eta: Array) -> tuple[Array, Array]:
     return residual, y - residual
 
 
+def poisson_tails(rows: PoissonRows, eta: Array) -> tuple[Array, Array, Array]:
+    """P(Y < y), P(Y = y) and P(Y > y), (K, n) each, at the logarithms of the means `eta` (K, n)."""
+    y, means = rows.y[None, :], jnp.exp(eta)
+    less = jnp.where(y > 0, jax.scipy.special.gammaincc(jnp.maximum(y, 1.0), means), 0.0)
+    return less, jnp.exp(poisson_log_prob(rows, eta)), jax.scipy.special.gammainc(y + 1.0, means)
+
+
 def binomial_rows(data: Data, used: Array) -> tuple[BinomialRows, Array]:
     """Rows of successes and trials (1 each where not given) and `Problem` bits."""
     y, problem = whole_numbers(data.y, used)
@@ -112,6 +120,16 @@ def binomial_moments(rows: BinomialRows, eta: Array) -> tuple[Array, Array]:
     p, q, trials = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta), rows.trials[None, :]
     y = rows.y[None, :]
     return y * q - (trials - y) * p, trials * p * q
+
+
+def binomial_tails(rows: BinomialRows, eta: Array) -> tuple[Array, Array, Array]:
+    """P(Y < y), P(Y = y) and P(Y > y), (K, n) each, at logits `eta` (K, n): incomplete beta functions."""
+    p, q, at = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta), binomial_log_prob(rows, eta)
+    y, failures = rows.y[None, :] + 0.0 * p, (rows.trials - rows.y)[None, :] + 0.0 * p
+    some, left = jnp.maximum(y, 1.0), jnp.maximum(failures, 1.0)
+    _, less = special.beta_tails(some, failures + 1.0, p, q, at + jnp.log(some) + jax.nn.log_sigmoid(-eta))
+    more, _ = special.beta_tails(y + 1.0, left, p, q, at + jnp.log(left) + jax.nn.log_sigmoid(eta))
+    return jnp.where(y > 0, less, 0.0), jnp.exp(at), jnp.where(failures > 0, more, 0.0)
 
 
 def poisson_working(rows: PoissonRows) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import numerics
+from emjax.base import numerics, special
 from emjax.base.records import Array
 from emjax.base.status import DataError, Flag
 
@@ -55,6 +55,17 @@ def log_density(degrees: Array, squares: Array, d: int) -> Array:
     """Log density (K, n) less log det of the scale's root, from squared distances (K, n); degrees (K,)."""
     half = 0.5 * (degrees + float(d))
     return log_constant(degrees, d)[:, None] - half[:, None] * jnp.log1p(squares * (1.0 / degrees)[:, None])
+
+
+def tails(degrees: Array, z: Array) -> tuple[Array, Array, Array]:
+    """P(T < z), 0 and P(T > z), (K, n) each, of standard t variables; degrees (K,), z (K, n)."""
+    ratio = z**2 * (1.0 / degrees)[:, None]  # may overflow: no ratio of two of them
+    inside, outside = 1.0 / (1.0 + ratio), 1.0 / (1.0 + 1.0 / ratio)
+    front = log_density(degrees, z**2, 1) + jnp.log(jnp.abs(z))
+    half = 0.5 * degrees[:, None] + 0.0 * inside
+    beyond, _ = special.beta_tails(half, jnp.full_like(half, 0.5), inside, outside, front)
+    far, near = 0.5 * beyond, 1.0 - 0.5 * beyond
+    return jnp.where(z < 0, far, near), jnp.zeros_like(z), jnp.where(z < 0, near, far)
 
 
 def precision(degrees: Array, squares: Array, d: int) -> Array:

@@ -84,6 +84,11 @@ class CanonicalRegression(FamilyDefaults, ABC):
 
     @staticmethod
     @abstractmethod
+    def _tails(rows: Any, eta: Array) -> tuple[Array, Array, Array]:
+        """Probabilities of less than y, of y and of more, (K, n) each, at linear predictors (K, n)."""
+
+    @staticmethod
+    @abstractmethod
     def _moments(rows: Any, eta: Array) -> tuple[Array, Array]:
         """Residuals and variances, (K, n)."""
 
@@ -154,6 +159,10 @@ class CanonicalRegression(FamilyDefaults, ABC):
     def log_prob(self, params: Any, prepared: RegressionData) -> Array:
         """(K, n), nats."""
         return self._density(prepared.rows, self._predictor(params, prepared))
+
+    def tails(self, params: Any, prepared: RegressionData) -> tuple[Array, Array, Array]:
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each."""
+        return self._tails(prepared.rows, self._predictor(params, prepared))
 
     def statistics(self, params: Any, prepared: RegressionData, resp: Array) -> RegressionStatistics:
         """Score and information of Q at the current parameters."""

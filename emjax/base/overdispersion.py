@@ -49,6 +49,18 @@ def log_density(log_means: Array, sizes: Array, rows: Counts) -> Array:
     return special.rising(y, s) + y * log_means - (s + y) * over - rows.log_factorial[None, :]
 
 
+def tails(log_means: Array, sizes: Array, rows: Counts) -> tuple[Array, Array, Array]:
+    """P(Y < y), P(Y = y) and P(Y > y), (K, n) each, as `log_density`: incomplete beta functions."""
+    at, s = log_density(log_means, sizes, rows), sizes[:, None]
+    odds = log_means - jnp.log(s)
+    y, s = rows.y[None, :] + 0.0 * at, s + 0.0 * at
+    above, below = jax.nn.sigmoid(odds) + 0.0 * at, jax.nn.sigmoid(-odds) + 0.0 * at
+    some = jnp.maximum(y, 1.0)
+    _, less = special.beta_tails(some, s, above, below, at + jnp.log(some))
+    more, _ = special.beta_tails(y + 1.0, s, above, below, at + jnp.log(y + s) + jax.nn.log_sigmoid(odds))
+    return jnp.where(y > 0, less, 0.0), jnp.exp(at), more
+
+
 def size_step(score: Array, curvature: Array, sizes: Array, mean: Array) -> Array:
     """Sizes (K,) after a guarded Newton step in the dispersion, where Q is nearly quadratic near the Poisson limit.
 

@@ -75,6 +75,10 @@ class Binomial(OneParameter):
         failures = (rows.trials - rows.y)[None, :] * jnp.log1p(-p)[:, None]
         return rows.log_choose[None, :] + rows.y[None, :] * jnp.log(p)[:, None] + failures
 
+    def tails(self, params: BinomialParams, prepared: BinomialData) -> tuple[Array, Array, Array]:
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each."""
+        return counts.binomial_tails(prepared.rows, self._to_free(params.probabilities)[:, None])
+
     def statistics(self, params: BinomialParams, prepared: BinomialData, resp: Array) -> OneParameterStatistics:
         """Rows, successes and trials."""
         rows = prepared.rows

@@ -36,6 +36,7 @@ class BinomialRegression(CanonicalRegression):
     _rows = staticmethod(counts.binomial_rows)
     _working = staticmethod(counts.binomial_working)
     _density = staticmethod(counts.binomial_log_prob)
+    _tails = staticmethod(counts.binomial_tails)
     _moments = staticmethod(counts.binomial_moments)
 
     @property

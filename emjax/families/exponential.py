@@ -82,6 +82,11 @@ class Exponential(FamilyDefaults):
         constant = jnp.log(params.rates) - jnp.log(prepared.y_unit)
         return constant[:, None] - params.rates[:, None] * prepared.y[None, :]
 
+    def tails(self, params: ExponentialParams, prepared: ExponentialData) -> tuple[Array, Array, Array]:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each."""
+        z = params.rates[:, None] * prepared.y[None, :]
+        return -jnp.expm1(-z), jnp.zeros_like(z), jnp.exp(-z)
+
     def statistics(self, params: ExponentialParams, prepared: ExponentialData, resp: Array) -> ExponentialStatistics:
         """Counts and sums."""
         return ExponentialStatistics(jnp.sum(resp, axis=1), jnp.sum(resp * prepared.y[None, :], axis=1))

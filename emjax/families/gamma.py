@@ -97,6 +97,13 @@ class Gamma(FamilyDefaults):
         constant = special.gamma_constant(params.shapes)
         return constant[:, None] - jacobian[None, :] - params.shapes[:, None] * (excess - u)
 
+    def tails(self, params: GammaParams, prepared: GammaData) -> tuple[Array, Array, Array]:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each, to about 1e-15 shape, relative."""
+        u, _ = self._residuals(params.means, prepared)
+        shape, z = params.shapes[:, None] + 0.0 * u, params.shapes[:, None] * jnp.exp(u)
+        gammainc, gammaincc = jax.scipy.special.gammainc, jax.scipy.special.gammaincc
+        return gammainc(shape, z), jnp.zeros_like(z), gammaincc(shape, z)
+
     def statistics(self, params: GammaParams, prepared: GammaData, resp: Array) -> GammaStatistics:
         """In residual form: log mean(y) - mean(log y) would lose large shapes to cancellation."""
         u, excess = self._residuals(params.means, prepared)

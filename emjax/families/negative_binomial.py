@@ -87,6 +87,10 @@ class NegativeBinomial(FamilyDefaults):
         """(K, n), nats."""
         return overdispersion.log_density(jnp.log(params.means)[:, None], params.sizes, prepared.counts)
 
+    def tails(self, params: NegativeBinomialParams, prepared: NegativeBinomialData) -> tuple[Array, Array, Array]:
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each."""
+        return overdispersion.tails(jnp.log(params.means)[:, None], params.sizes, prepared.counts)
+
     def statistics(
         self, params: NegativeBinomialParams, prepared: NegativeBinomialData, resp: Array
     ) -> NegativeBinomialStatistics:

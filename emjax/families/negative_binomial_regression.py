@@ -117,6 +117,10 @@ class NegativeBinomialRegression(FamilyDefaults):
         """(K, n), nats."""
         return overdispersion.log_density(self._log_means(params.coefficients, prepared), params.sizes, prepared.counts)
 
+    def tails(self, params: Params, prepared: Prepared) -> tuple[Array, Array, Array]:
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each."""
+        return overdispersion.tails(self._log_means(params.coefficients, prepared), params.sizes, prepared.counts)
+
     def statistics(self, params: Params, prepared: Prepared, resp: Array) -> NegativeBinomialRegressionStatistics:
         """Scores and informations, additive at the current parameters."""
         y, s = prepared.counts.y[None, :], params.sizes[:, None]

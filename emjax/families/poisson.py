@@ -86,11 +86,8 @@ class Poisson(OneParameter):
         return counts.poisson_log_prob(prepared.rows, jnp.log(params.rates)[:, None] + prepared.log_expected[None, :])
 
     def tails(self, params: PoissonParams, prepared: PoissonData) -> tuple[Array, Array, Array]:
-        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each, by the incomplete gamma functions."""
-        y = prepared.rows.y[None, :]
-        means = jnp.exp(jnp.log(params.rates)[:, None] + prepared.log_expected[None, :])
-        less = jnp.where(y > 0, jax.scipy.special.gammaincc(jnp.maximum(y, 1.0), means), 0.0)
-        return less, jnp.exp(self.log_prob(params, prepared)), jax.scipy.special.gammainc(y + 1.0, means)
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each."""
+        return counts.poisson_tails(prepared.rows, jnp.log(params.rates)[:, None] + prepared.log_expected[None, :])
 
     def statistics(self, params: PoissonParams, prepared: PoissonData, resp: Array) -> OneParameterStatistics:
         """Rows, events, and events expected at the overall rate."""

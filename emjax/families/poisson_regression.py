@@ -36,6 +36,7 @@ class PoissonRegression(CanonicalRegression):
     _rows = staticmethod(counts.poisson_rows)
     _working = staticmethod(counts.poisson_working)
     _density = staticmethod(counts.poisson_log_prob)
+    _tails = staticmethod(counts.poisson_tails)
     _moments = staticmethod(counts.poisson_moments)
 
     @property

@@ -149,6 +149,11 @@ class StudentT(FamilyDefaults):
         density = degrees_forms.log_density(params.degrees, squares, len(z))
         return density - (log_det + jnp.sum(jnp.log(prepared.unit)))[:, None]
 
+    def tails(self, params: StudentTParams, prepared: StudentTData) -> tuple[Array, Array, Array] | None:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each; None in several dimensions."""
+        z, _, _ = self._whiten(params, prepared)
+        return degrees_forms.tails(params.degrees, z[0]) if len(z) == 1 else None
+
     def statistics(self, params: StudentTParams, prepared: StudentTData, resp: Array) -> StudentTStatistics:
         """In whitened residuals, which `log_prob` already made."""
         z, squares, _ = self._whiten(params, prepared)

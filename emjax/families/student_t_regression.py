@@ -146,6 +146,11 @@ class StudentTRegression(FamilyDefaults):
         constant = jnp.log(params.scale) + jnp.log(prepared.y_unit)
         return degrees_forms.log_density(params.degrees, squares, 1) - constant[:, None]
 
+    def tails(self, params: StudentTRegressionParams, prepared: StudentTRegressionData) -> tuple[Array, Array, Array]:
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each."""
+        z = self._residuals(params.coefficients, prepared) * (1.0 / params.scale)[:, None]
+        return degrees_forms.tails(params.degrees, z)
+
     def statistics(
         self, params: StudentTRegressionParams, prepared: StudentTRegressionData, resp: Array
     ) -> StudentTRegressionStatistics:

@@ -32,6 +32,8 @@ class Density(Protocol):
         """Draws in the form of `data.y`."""
         ...
 
+    # Optional, as a family's: `tails(data)`, probabilities of less than y, of y, and of more, (n,) each, or None.
+
 
 @register
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class UniformNoise:
         value = -jnp.sum(jnp.log(jnp.where(flat, 1.0, span)))
         problem = jnp.where(jnp.any(flat), Problem.CONSTANT_RESPONSE, 0)
         return value + jnp.zeros(data.y.shape[0], data.y.dtype), problem
+
+    def tails(self, data: Data) -> tuple[Array, Array, Array] | None:
+        """Shares of the range, of univariate responses."""
+        if data.y.ndim > 1:
+            return None
+        low, high = _box(data.y, jnp.asarray(data.weight) > 0)
+        inside = (low < high) & (low <= data.y) & (data.y <= high)
+        below, above = (jnp.where(inside, gap / (high - low), 0.5) for gap in (data.y - low, high - data.y))
+        return below, jnp.zeros_like(below), above
 
     def sample(self, key: Array, data: Data) -> Array:
         """Uniform over the box of `data.y`."""
@@ -93,16 +104,23 @@ class PointMass:
         there = data.y == jnp.asarray(self.at, data.y.dtype)
         return jnp.where(there, 0.0, -jnp.inf).astype(data.y.dtype), jnp.int32(Problem.NONE)
 
+    def tails(self, data: Data) -> tuple[Array, Array, Array]:
+        """All on one side."""
+        at = jnp.asarray(self.at, data.y.dtype)
+        below, there, above = (side.astype(at.dtype) for side in (at < data.y, at == data.y, at > data.y))
+        return below, there, above
+
     def sample(self, key: Array, data: Data) -> Array:
         """The value."""
         return jnp.full(data.y.shape, self.at, data.y.dtype)
 
 
 class WithComponentData(NamedTuple):
-    """Prepared: the inner family's, and the log density of the component without parameters, (n,)."""
+    """Prepared: the inner family's, and the log density of the component without parameters, (n,), and its tails."""
 
     inner: Any
     log_density: Array
+    tails: Any  # three of (n,), or None
 
     @property
     def fixed(self) -> Any:
@@ -167,13 +185,23 @@ class WithComponent(FamilyDefaults):
         inner, problem = self.family.prepare(data, n_components - 1, prior, fixed)
         log_density, found = self.density.log_prob(data)
         log_density = jnp.where(jnp.asarray(data.weight) > 0, log_density, 0.0)
-        return WithComponentData(inner, log_density), problem | jnp.asarray(found, jnp.int32)
+        tails = getattr(self.density, "tails", lambda _: None)(data)
+        return WithComponentData(inner, log_density, tails), problem | jnp.asarray(found, jnp.int32)
 
     # --- the EM step ------------------------------------------------------------------------------------------------
 
     def log_prob(self, params: Params, prepared: WithComponentData) -> Array:
         """(K, n), nats."""
         return jnp.concatenate([self.family.log_prob(params, prepared.inner), prepared.log_density[None, :]])
+
+    def tails(self, params: Params, prepared: WithComponentData) -> tuple[Array, Array, Array] | None:
+        """P(Y < y), P(Y = y) and P(Y > y), (K, n) each; None where either part has none."""
+        inner = getattr(self.family, "tails", lambda *_: None)(params, prepared.inner)
+        if inner is None or prepared.tails is None:
+            return None
+        parts = zip(inner, prepared.tails, strict=True)
+        below, at, above = (jnp.concatenate([rows, row[None, :]]) for rows, row in parts)
+        return below, at, above
 
     def statistics(self, params: Params, prepared: WithComponentData, resp: Array) -> Any:
         """The inner family's."""

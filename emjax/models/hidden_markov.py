@@ -29,7 +29,9 @@ class HiddenMarkovPrediction(NamedTuple):
         log-likelihood.
     pseudo_residuals : (n,), the normal quantile of each row's distribution function given the rows before it: standard
         normal under the model (Zucchini, MacDonald & Langrock 2016, section 6.2). Of a count the middle of its
-        interval. None where the family offers no `tails`, NaN where nothing was observed.
+        interval. None where the family has no distribution function in one dimension (`tails`): Categorical,
+        Independent, several responses, a log density alone. NaN where nothing was observed. A tail's relative error is
+        the log density's absolute one.
     pseudo_residual_bounds : (n, 2), the ends of that interval, equal where the response is continuous.
     """
 

@@ -113,7 +113,8 @@ class HiddenMarkovProblem:
         value = 0.0
         for path in responsibilities:
             joint = self.log_joint(chain, log_prob, path.rows, path.states)
-            value += self.weight[self.unit[path.rows[0]]] * path.probability * joint
+            if path.probability > 0:  # an impossible path, beside a point mass, is 0 x infinity
+                value += self.weight[self.unit[path.rows[0]]] * path.probability * joint
         return value
 
     def log_prior(self, params: Any) -> float:

@@ -6,6 +6,8 @@ import numpy as np
 
 from emjax import (
     Data,
+    GatedWeights,
+    GatingParams,
     Gaussian,
     GaussianParams,
     Mixture,
@@ -13,13 +15,18 @@ from emjax import (
     NegativeBinomial,
     NegativeBinomialParams,
     PointMass,
+    Poisson,
+    PoissonParams,
+    PoissonRegression,
+    PoissonRegressionParams,
     UniformNoise,
     WithComponent,
 )
 from tests.lanes import Case
-from tests.oracle import gaussian, negative_binomial, with_component
+from tests.oracle import counts, gated_weights, gaussian, negative_binomial, with_component
 from tests.oracle.problem import MixtureProblem
 from tests.rows.common import MANY, ROWS, groups, labels, mixture, room, weighted
+from tests.rows.gated_weights import AWAY_GATES, GATES, design_of, gate
 
 BOX = np.array([[970.0, -60.0], [1030.0, 20.0]])
 
@@ -106,9 +113,66 @@ def inflated_case(name: str, n_free: int, components: int, *, slow: bool = True)
     )
 
 
+def poisson_data(near: MixtureParams, n: int, seed: int) -> Data:
+    """Rates or lines; shares alike, or gated by z."""
+    rng, gated = np.random.default_rng(seed), isinstance(near.latent, GatingParams)
+    z, of = gate(rng, near.latent.gating, np.arange(n)) if gated else (None, None)
+    of = labels(rng, near.latent.weights, np.arange(n)) if of is None else of
+    x, means = None, near.family[0][0]
+    if isinstance(near.family, PoissonRegressionParams):
+        x = rng.uniform(0.0, 10.0, (n, 1))
+        means = np.exp(means[0] + means[1] * x[:, 0])
+    return Data(np.where(of == 1, 0.0, rng.poisson(means, n)), x, z)
+
+
+def poisson_problem(data: Data, weight: np.ndarray, unit: np.ndarray, regression: bool) -> MixtureProblem:
+    y, mass = np.asarray(data.y), with_component.point_mass(data.y, 0.0)
+    one = np.ones(len(y))
+    if regression:
+        design = np.column_stack([one, np.asarray(data.x)])
+        problem: Any = counts.RegressionProblem("poisson", y, design, 0.0 * y, one, weight, unit)
+        problem.log_prob = lambda params: np.vstack([problem.rows(params), mass])
+        return problem
+    return MixtureProblem(
+        lambda params: np.vstack([counts.log_prob("poisson", params.rates, y, one), mass]),
+        lambda resp, rows: {"rates": counts.maximize("poisson", resp[:-1], y, one, rows, None)},
+        lambda params: 0.0,
+        weight,
+        unit,
+    )
+
+
+def poisson_case(name: str, n_free: int, *, regression: bool = False, gated: bool = False, slow: bool = True) -> Case:
+    """Zero-inflated Poisson, the zeros' share constant or gated: the gate's baseline is the point mass."""
+    record, family = (PoissonRegressionParams, PoissonRegression()) if regression else (PoissonParams, Poisson())
+    blocks = ([[0.5, 0.2]], [[1.2, 0.1]]) if regression else ([4.0], [6.0])
+    near, away = (mixture(w, record(np.array(block))) for w, block in zip(([0.7, 0.3], [0.5, 0.5]), blocks))
+    if gated:
+        near, away = (p._replace(latent=GatingParams(np.array(g[2]))) for p, g in ((near, GATES), (away, AWAY_GATES)))
+    data, weight, unit = weighted(poisson_data(near, ROWS, 0), False)
+    problem = poisson_problem(data, weight, unit, regression)
+    gates = (GatedWeights(),) if gated else ()
+    return Case(
+        name=name,
+        model=Mixture(WithComponent(family, PointMass()), 2, *gates),
+        data=data,
+        near=near,
+        away=away,
+        oracle=gated_weights.GatedProblem(problem, design_of(np.asarray(data.z), unit)) if gated else problem,
+        n_free=n_free,
+        many=room(poisson_data(near, MANY, 1)),
+        exact_m_step=not (regression or gated),
+        exchangeable=False,
+        slow=slow,
+    )
+
+
 CASES: tuple[Case, ...] = (
     noise_case("gaussian-noise", 12, slow=False),
     noise_case("gaussian-noise-grouped-frequencies", 12, grouped=True, frequency=True),
     inflated_case("zero-inflated-negative-binomial", 3, 2, slow=False),
     inflated_case("zero-inflated-negative-binomial-two", 6, 3),
+    poisson_case("zero-inflated-poisson", 2),
+    poisson_case("zero-inflated-poisson-regression", 3, regression=True),
+    poisson_case("zero-inflated-poisson-gated", 3, gated=True),
 )
