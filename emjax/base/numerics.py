@@ -194,37 +194,29 @@ def _reciprocal_jvp(primals: tuple, tangents: tuple) -> tuple:
     return value, -(value * tangents[0]) * value
 
 
-def linear(coefficients: jax.Array, x: jax.Array, intercept: bool = False) -> jax.Array:
-    """Linear predictors (K, n) of coefficients (K, p) and covariates (p, n): no small matrix product a lane.
-
-    intercept : whether the first row of x is of ones, which need not be read then.
-    """
+def linear(coefficients: jax.Array, x: jax.Array) -> jax.Array:
+    """Linear predictors (K, n) of coefficients (K, p) and covariates (p, n): no small matrix product a lane."""
     if x.shape[0] > 6:
         return multiply(coefficients, x)
-    if intercept and x.shape[0] > 1:
-        return coefficients[:, :1] + linear(coefficients[:, 1:], x[1:])
     # A sum over an axis is made once and kept for all that use it; XLA would make a chain of additions again for each.
     return jnp.sum(coefficients[:, :, None] * x[None], axis=1)
 
 
 def weighted_products(
-    weights: jax.Array, weighted: jax.Array, x: jax.Array, *others: jax.Array, intercept: bool = False
+    weights: jax.Array, weighted: jax.Array, x: jax.Array, *others: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Sums over rows of weights (K, n) times x x', (K, p, p), of `weighted` (K, n) times x, (K, p), and of `others`.
 
-    x is (p, n), with an `intercept` its first row is of ones. One pass over the rows where p is small.
+    x is (p, n). One pass over the rows where p is small.
     """
     p = x.shape[0]
     if p > UNROLL:
         xx = multiply(weights[:, None, :] * x[None, :, :], x.T)
         return xx, multiply(weighted, x.T), *(jnp.sum(other, axis=-1) for other in others)
     pairs = packed_indices(p)
-
     # Weighted first: products of covariates alone would be hoisted out of the loop and stored, too much for the caches.
-    def times(row: jax.Array, j: int) -> jax.Array:
-        return row if intercept and j == 0 else row * x[None, j]
-
-    products = [times(times(weights, i), j) for i, j in pairs]
-    sums = row_sums(*products, *(times(weighted, j) for j in range(p)), *others)
+    rows = [weights * x[None, i] for i in range(p)]
+    products = [rows[i] * x[None, j] for i, j in pairs]
+    sums = row_sums(*products, *(weighted * x[None, j] for j in range(p)), *others)
     xx = unpack_symmetric(jnp.stack(sums[: len(pairs)], axis=-1), p)
     return xx, jnp.stack(sums[len(pairs) : len(pairs) + p], axis=-1), *sums[len(pairs) + p :]

@@ -140,7 +140,7 @@ class LinearRegression(FamilyDefaults):
     # --- the EM step ------------------------------------------------------------------------------------------------
 
     def _residuals(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> Array:
-        return prepared.y[None, :] - numerics.linear(params.coefficients, prepared.design.x, self.intercept)
+        return prepared.y[None, :] - numerics.linear(params.coefficients, prepared.design.x)
 
     def log_prob(self, params: LinearRegressionParams, prepared: LinearRegressionData) -> Array:
         """(K, n), nats."""
@@ -158,9 +158,7 @@ class LinearRegression(FamilyDefaults):
         """In residual form: raw moments lose sigma to cancellation (DESIGN 4)."""
         residuals = self._residuals(params, prepared)
         weighted = resp * residuals
-        xx, xe, total, ee = numerics.weighted_products(
-            resp, weighted, prepared.design.x, resp, weighted * residuals, intercept=self.intercept
-        )
+        xx, xe, total, ee = numerics.weighted_products(resp, weighted, prepared.design.x, resp, weighted * residuals)
         return LinearRegressionStatistics(total, xx, xe, ee)
 
     def maximize(
