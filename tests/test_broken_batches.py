@@ -88,6 +88,18 @@ def test_shapes_are_refused_with_the_dataset(what: str) -> None:
     refused(lambda: emjax.fit_many(model, [data, damage(data)], SEED, restarts=2, **settings), *words)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_dataset_of_nothing_has_the_columns_of_the_others(place: int) -> None:
+    full = Data(np.random.default_rng(0).normal(size=(30, 2)))
+    both = [full, full]
+    both[place] = Data(np.array([]))
+    model = Mixture(Gaussian("diagonal"), 2)
+    found = emjax.fit_many(model, both, SEED, restarts=2, ids=["a", "b"])
+    assert found.status[place] == Status.INVALID_DATA
+    alone = emjax.fit_many(model, [full], SEED, restarts=2, ids=["ab"[1 - place]])
+    assert found.log_likelihood[1 - place] == alone.log_likelihood[0]
+
+
 def test_more_factors_than_the_data_identify() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=(3, 40, 5))

@@ -58,12 +58,30 @@ def test_one_dataset_has_them_too() -> None:
     assert one.restarts.objective.shape[-1] == R
 
 
+def test_a_start_that_is_not_finite_ends_its_own_lane_alone() -> None:
+    starts = jax.tree.map(np.array, each())
+    starts.family.scale[4, 1, 0] = np.nan
+    found = emjax.fit_many(LINES, lines(), SEED, start=starts, certificate=False)
+    assert found.restarts.status[4, 1] == Status.NON_FINITE
+    whole = emjax.fit_many(LINES, lines(), SEED, start=each(), certificate=False)
+    others = np.ones((D, R), bool)
+    others[4, 1] = False
+    np.testing.assert_array_equal(found.restarts.objective[others], whole.restarts.objective[others])
+    starts.family.scale[4, 2, 0] = -1.0
+    with pytest.raises(DataError, match=r"scale.*\(dataset 4, restart 2\)"):
+        emjax.fit_many(LINES, lines(), SEED, start=starts)
+    nowhere = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), starts)
+    with pytest.raises(DataError, match="finite"):
+        emjax.fit_many(LINES, lines(), SEED, start=nowhere)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"restarts": 2}, ("restarts=2", "for 3 of each")),
         ({"restarts": "auto"}, ("restarts='auto'", "for 3 of each")),
         ({"start": "perturbed"}, ("Perturbed", "one set of parameters a dataset")),
+        ({"start": "none"}, ("no restarts", "axis is empty")),
         ({"start": "cut"}, ("shape (11, 3, 2)", "needs (2,) or", "restarts, 2")),
         ({"start": "one", "restarts": 4}, ("would all be equal", "Perturbed", "datasets and restarts")),
     ],
@@ -73,6 +91,7 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], words: tuple[str
         "perturbed": lambda: Perturbed(each()),
         "cut": lambda: each()._replace(latent=WeightsParams(np.full((D - 1, R, 2), 0.5))),
         "one": lambda: base().params,
+        "none": lambda: jax.tree.map(lambda leaf: leaf[:, :0], each()),
     }
     start = starts[settings["start"]]() if "start" in settings else each()
     with pytest.raises(DataError) as raised:

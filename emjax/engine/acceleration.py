@@ -24,7 +24,7 @@ from emjax.base.records import Array, Params
 from emjax.base.status import DataError, Flag, Status
 from emjax.engine import stopping
 
-# How a lane steps until it has taken `LATE` iterations, and from there: few are as slow as that.
+# How a lane steps until it has taken `LATE` iterations, or has run a longer race, and from there: few are so slow.
 PHASES: dict[Any, tuple[str | None, str | None]] = {
     None: (None, None), "squarem": ("squarem", "squarem"), "auto": (None, "squarem"),
 }  # fmt: skip

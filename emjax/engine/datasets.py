@@ -94,11 +94,17 @@ def _whole(model: Model, data: Data) -> Data:
     return data
 
 
-def _standing_in(data: Data) -> Data:
-    """In place of a dataset without rows one row of weight 0, so that among others it is INVALID_DATA by itself."""
-    rows = {name: value for name in ROW_FIELDS if (value := getattr(data, name)) is not None}
-    if any(value.shape[:1] != (0,) for value in rows.values()):
-        return data
+def _is_empty(data: Data) -> bool:
+    """Whether no field has a row."""
+    return all(value is None or value.shape[:1] == (0,) for value in (getattr(data, name) for name in ROW_FIELDS))
+
+
+def _standing_in(like: Data) -> Data:
+    """In place of a dataset without rows one row of weight 0, so that among others it is INVALID_DATA by itself.
+
+    like : a dataset with the fields and columns of the others.
+    """
+    rows = {name: value for name in ROW_FIELDS if (value := getattr(like, name)) is not None}
     blank = {name: np.zeros((1, *value.shape[1:]), value.dtype) for name, value in rows.items()}
     return Data(**blank, weight=np.zeros(1, np.bool_))
 
@@ -196,9 +202,15 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
         raise DataError("data must be an emjax.Data with a leading dataset axis, or a list of emjax.Data.")
     groups: dict[Any, list[tuple[int, Data]]] = defaultdict(list)
     first: Any = None
+    like: Any = None  # the first that has rows
     for position, item in enumerate(data):
         try:
-            single = _whole(model, _standing_in(_arrays(item)))
+            given = _arrays(item)
+            if _is_empty(given):
+                like = like or next((other for other in map(_arrays, data[position:]) if not _is_empty(other)), given)
+                given = _standing_in(like)
+            single = _whole(model, given)
+            like = like or given
         except DataError as error:
             raise DataError(f"Dataset {position}: {error}") from None
         columns = [None if v is None else v.shape[1:] for v in single]

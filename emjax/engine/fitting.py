@@ -127,8 +127,8 @@ def _fit_all(
         templates.check_fixed(model, fixed, template)
         if given is not None:
             given = templates.given_starts(given, template, n_datasets, shared=streamed)
-            model.check_settings(None, None, templates.flat(given))
             plan = planning.one_lane_a_start(plan, settings.restarts, jax.tree.leaves(given)[0].shape[1], spread)
+            planning.check_starts(model, given)
     names = _names(ids, n_datasets)
     words = keys.dataset_words(names)
 

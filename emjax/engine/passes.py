@@ -1,4 +1,4 @@
-"""The lanes of a chunk through the scheduler in two passes, and what is decided between them (NumPy, on the host).
+"""The lanes of a chunk through the scheduler in a few passes, and what is decided between them (NumPy, on the host).
 
 After a first short run the lanes that are left go on from exactly where they are. With a race only the best few of each
 dataset do (short runs from many starts: Biernacki, Celeux & Govaert 2003, Computational Statistics & Data Analysis 41),
@@ -55,7 +55,7 @@ def run_all(
         put(lanes, again, ended._replace(cycle=None) if acceleration != early else ended)
 
     def finish(which: np.ndarray) -> None:
-        """To their ends, in the same steps whether they raced or not."""
+        """To their ends: in the same steps whether they raced or not, but for a race that is longer than `LATE`."""
         if early != late and pause < LATE:
             go_on(which, LATE, early)
         go_on(which, scheduler.NEVER, late)

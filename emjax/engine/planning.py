@@ -6,13 +6,14 @@ import numbers
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from emjax.base.protocols import Model
 from emjax.base.records import Params
 from emjax.base.settings import Race
 from emjax.base.status import DataError
-from emjax.engine import blocks, starts
+from emjax.engine import blocks, starts, templates
 from emjax.engine.chunks import Plan
 from emjax.engine.results import Settings
 
@@ -71,11 +72,36 @@ def plan_for(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, f
     return plan, given, float(spread)
 
 
+def check_starts(model: Model, starts: Params) -> None:
+    """Starts (D, R, ...) with values that are no parameters raise `DataError`, which names the first.
+
+    One that is not finite, such as the parameters of a fit that failed, ends its own lane alone, NON_FINITE; where all
+    are, they are refused.
+    """
+    rows = templates.flat(starts)
+    leaves = jax.tree.leaves(rows)
+    finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in leaves], axis=0)
+    asked = np.flatnonzero(finite) if np.any(finite) else np.arange(len(finite))
+    try:
+        model.check_settings(None, None, jax.tree.map(lambda leaf: leaf[asked], rows))
+    except DataError:
+        restarts = jax.tree.leaves(starts)[0].shape[1]
+        for row in asked:
+            try:
+                model.check_settings(None, None, jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], rows))
+            except DataError as error:
+                place = f" (dataset {row // restarts}, restart {row % restarts})" if len(finite) > 1 else ""
+                raise DataError(f"{error}{place}") from None
+        raise
+
+
 def one_lane_a_start(plan: Plan, restarts: int | str | None, given: int, spread: float) -> Plan:
     """The plan with as many restarts as starts are `given` for each dataset, of `restarts` that were asked for.
 
     Errors: `DataError` where these disagree. Starts that are perturbed serve any number of restarts.
     """
+    if given == 0:
+        raise DataError("start has no restarts: its second axis is empty.")
     if spread > 0 and given > 1:
         raise DataError("Perturbed takes one set of parameters a dataset: give those of all restarts as start=.")
     if spread > 0:

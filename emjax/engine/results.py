@@ -101,8 +101,9 @@ class Fit(_Record):
     def predict(self, data: Data | None = None) -> Any:
         """What the model predicts for the rows of `data`, by default those fitted: a `Prediction`, `FactorScores`.
 
-        One row will do. Errors: `DataError` for rows that the model cannot have, but where their weight is 0: those
-        that hold NaN become NaN and -1.
+        One row will do, but for a component of uniform noise, whose box is that of the rows asked. Errors: `DataError`
+        for rows that the model cannot have, but where their weight is 0: those that hold NaN become NaN and -1, others
+        are read as the nearest that it can have.
         """
         if self.model.row_blocks:
             name = type(self.model).__name__

@@ -131,7 +131,7 @@ class Categorical(FamilyDefaults):
             found.append(places.wrong(data, bad.reshape(y.shape), y, "y", first_column, f" of {levels} levels"))
         if problem & Problem.NOTHING_OBSERVED:
             unseen = np.flatnonzero(~np.any(seen, axis=0)) + first_column
-            found.append(f"column {', '.join(map(str, unseen))} of y")
+            found += [f"column {', '.join(map(str, unseen))} of y"] if len(unseen) else []
         return "; ".join(found)
 
     # --- once per dataset -------------------------------------------------------------------------------------------

@@ -98,7 +98,10 @@ class Gamma(FamilyDefaults):
         return constant[:, None] - jacobian[None, :] - params.shapes[:, None] * (excess - u)
 
     def tails(self, params: GammaParams, prepared: GammaData) -> tuple[Array, Array, Array]:
-        """Probabilities of less than each row's y, of it, and of more, (K, n) each, to about 1e-15 shape, relative."""
+        """Probabilities of less than each row's y, of it, and of more, (K, n) each.
+
+        By jax's incomplete gamma functions: to about 1e-15 shape, relative, up to shapes of 1e6; they fail from 1e8 on.
+        """
         u, _ = self._residuals(params.means, prepared)
         shape, z = params.shapes[:, None] + 0.0 * u, params.shapes[:, None] * jnp.exp(u)
         gammainc, gammaincc = jax.scipy.special.gammainc, jax.scipy.special.gammaincc
