@@ -81,9 +81,10 @@ def check_starts(model: Model, starts: Params) -> None:
     rows = templates.flat(starts)
     leaves = jax.tree.leaves(rows)
     finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in leaves], axis=0)
-    asked = np.flatnonzero(finite) if np.any(finite) else np.arange(len(finite))
+    some = np.any(finite) and not np.all(finite)
+    asked = np.flatnonzero(finite) if some else np.arange(len(finite))
     try:
-        model.check_settings(None, None, jax.tree.map(lambda leaf: leaf[asked], rows))
+        model.check_settings(None, None, jax.tree.map(lambda leaf: leaf[asked], rows) if some else rows)
     except DataError:
         restarts = jax.tree.leaves(starts)[0].shape[1]
         for row in asked:
