@@ -100,7 +100,7 @@ def _shared(repeat: bool, **fields: Any) -> Data:
 WEIGHTS = np.where(np.arange(N) < 80, 1.0, 0.5)
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["no weights", "weights"])
+@pytest.mark.parametrize("weight", [None, pytest.param(WEIGHTS, marks=pytest.mark.slow)], ids=["no weights", "weights"])
 @pytest.mark.parametrize("model", [LINES, emjax.Mixture(emjax.Gaussian("full"), 2)], ids=["lines", "Gaussian"])
 def test_shared_data_give_the_fits_of_copies(model: Any, weight: Any) -> None:
     fields = {"x": lines().x[0]} if model is LINES else {}

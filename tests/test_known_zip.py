@@ -27,7 +27,7 @@ QUICK = {"quine", "candy_expanded_nb"}  # a gated Poisson regression, and negati
 
 
 def cases() -> list[Any]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CASES]
+    return [pytest.param(name, marks=pytest.mark.slow if name in QUICK else pytest.mark.long) for name in CASES]
 
 
 def columns(fit: dict[str, Any], names: list[str]) -> np.ndarray:

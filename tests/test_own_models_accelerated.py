@@ -77,7 +77,7 @@ class Logs(Poissons):
         return Rates(weights, jnp.exp(free[others:]))
 
 
-@pytest.mark.parametrize("empty", [0, 2])
+@pytest.mark.parametrize("empty", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_weight_of_0_is_no_hindrance(empty: int) -> None:
     """Its coordinate, or every weight's where it is their baseline, is EM's own; the others are extrapolated."""
     start = Rates(np.insert([0.5, 0.5], empty, 0.0), np.insert([0.8, 3.0], empty, 1.5))

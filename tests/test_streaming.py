@@ -72,6 +72,7 @@ def test_the_same_dataset_alone_and_in_memory_is_the_same_fit() -> None:
     assert fits[2].data.weight is None
 
 
+@pytest.mark.slow
 def test_units_weights_and_single_precision() -> None:
     (fits,) = emjax.fit_stream(LINES, weighted, 4, SEED, restarts=RESTARTS, threads=1)
     assert fits.data[1].y.dtype == np.float64
