@@ -123,7 +123,7 @@ class Fit(_Record):
         asked = single._replace(weight=np.ones(np.asarray(single.weight).shape, bool))
         padded = datasets.pad(asked, datasets.bucket(n))
         with jax.enable_x64(True):
-            own = datasets.pad(single, datasets.bucket(n)).weight
+            own = None if np.all(np.asarray(single.weight) > 0) else datasets.pad(single, datasets.bucket(n)).weight
             found, problems = stages.predict(self.model, jax.tree.map(np.asarray, padded), self.params, own)
             found = jax.tree.map(lambda leaf: np.array(leaf)[:n], found)
         wrong = Problem(int(problems)) & OF_ROWS
