@@ -78,7 +78,12 @@ def _constant(name: str, data: Data, first_column: int = 0) -> str:
         return ""
     with np.errstate(over="ignore", invalid="ignore"):
         flat = np.ptp(values, axis=0) <= 1e-14 * np.max(np.abs(values), axis=0)
-    found = np.flatnonzero(flat) + first_column
+    return columns(flat, name, first_column)
+
+
+def columns(which: np.ndarray, name: str, first_column: int = 0) -> str:
+    """The columns of a field that are marked in `which` (d,), or nothing."""
+    found = np.flatnonzero(which) + first_column
     return f"column {', '.join(map(str, found))} of {name}" if len(found) else ""
 
 
@@ -103,8 +108,8 @@ def _follows(name: str, data: Data, first_column: int = 0) -> str:
     centred = scaled - np.mean(scaled, axis=0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-300)
     diagonal = np.abs(np.diag(np.linalg.qr(centred)[1]))
-    found = np.flatnonzero(diagonal < 1e-6) + first_column
-    return f"column {', '.join(map(str, found))} of {name} follows from those before it" if len(found) else ""
+    found = columns(diagonal < 1e-6, name, first_column)
+    return f"{found} follows from those before it" if found else ""
 
 
 def wrong(data: Data, bad: np.ndarray, values: np.ndarray, name: str, first_column: int = 0, words: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -202,17 +202,10 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
         raise DataError("data must be an emjax.Data with a leading dataset axis, or a list of emjax.Data.")
     groups: dict[Any, list[tuple[int, Data]]] = defaultdict(list)
     first: Any = None
-    like: Any = None  # the first that has rows
-    for position, item in enumerate(data):
-        try:
-            given = _arrays(item)
-            if _is_empty(given):
-                like = like or next((other for other in map(_arrays, data[position:]) if not _is_empty(other)), given)
-                given = _standing_in(like)
-            single = _whole(model, given)
-            like = like or given
-        except DataError as error:
-            raise DataError(f"Dataset {position}: {error}") from None
+    given = [_numbered(position, _arrays, item) for position, item in enumerate(data)]
+    with_rows = [item for item in given if not _is_empty(item)] or given
+    for position, item in enumerate(given):
+        single = _numbered(position, _whole, model, _standing_in(with_rows[0]) if _is_empty(item) else item)
         columns = [None if v is None else v.shape[1:] for v in single]
         first = columns if first is None else first
         if columns != first:
@@ -229,6 +222,14 @@ def batches(model: Model, data: Any) -> tuple[list[Batch], int]:
     if not found:
         raise DataError("No datasets: the list is empty.")
     return found, len(data)
+
+
+def _numbered(position: int, function: Callable[..., Data], *arguments: Any) -> Data:
+    """Of one dataset of a list, whose number stands before what is wrong with it."""
+    try:
+        return function(*arguments)
+    except DataError as error:
+        raise DataError(f"Dataset {position}: {error}") from None
 
 
 def shared_ranks(data: Data) -> dict[str, int]:

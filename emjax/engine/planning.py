@@ -72,13 +72,13 @@ def plan_for(model: Model, settings: Settings, start: Any) -> tuple[Plan, Any, f
     return plan, given, float(spread)
 
 
-def check_starts(model: Model, starts: Params) -> None:
+def check_starts(model: Model, given: Params) -> None:
     """Starts (D, R, ...) with values that are no parameters raise `DataError`, which names the first.
 
     One that is not finite, such as the parameters of a fit that failed, ends its own lane alone, NON_FINITE; where all
     are, they are refused.
     """
-    rows = templates.flat(starts)
+    rows = templates.flat(given)
     leaves = jax.tree.leaves(rows)
     finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in leaves], axis=0)
     some = np.any(finite) and not np.all(finite)
@@ -86,7 +86,7 @@ def check_starts(model: Model, starts: Params) -> None:
     try:
         model.check_settings(None, None, jax.tree.map(lambda leaf: leaf[asked], rows) if some else rows)
     except DataError:
-        restarts = jax.tree.leaves(starts)[0].shape[1]
+        restarts = jax.tree.leaves(given)[0].shape[1]
         for row in asked:
             try:
                 model.check_settings(None, None, jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], rows))

@@ -65,9 +65,11 @@ def given_starts(params: Params, template: Params, n_datasets: int, shared: bool
             return np.broadcast_to(given[:, None], full)
         if given.shape == full and not shared:
             return given
-        shapes = wanted.shape if shared else f"{wanted.shape} or {(n_datasets, *wanted.shape)}"
-        more = "" if shared else f", or {(n_datasets, 'restarts', *wanted.shape)}".replace("'", "")
-        raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}{more}.")
+        shapes = f"{wanted.shape}"
+        if not shared:
+            each_own = ", ".join(map(str, (n_datasets, "restarts", *wanted.shape)))
+            shapes = f"{wanted.shape} or {(n_datasets, *wanted.shape)}, or ({each_own})"
+        raise DataError(f"A start has parameters of shape {given.shape} where the model needs {shapes}.")
 
     return jax.tree.map(lead, params, template)
 

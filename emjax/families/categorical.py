@@ -130,9 +130,8 @@ class Categorical(FamilyDefaults):
             levels = each[np.argwhere(bad)[0][1]]
             found.append(places.wrong(data, bad.reshape(y.shape), y, "y", first_column, f" of {levels} levels"))
         if problem & Problem.NOTHING_OBSERVED:
-            unseen = np.flatnonzero(~np.any(seen, axis=0)) + first_column
-            found += [f"column {', '.join(map(str, unseen))} of y"] if len(unseen) else []
-        return "; ".join(found)
+            found.append(places.columns(~np.any(seen, axis=0), "y", first_column))
+        return "; ".join(filter(None, found))
 
     # --- once per dataset -------------------------------------------------------------------------------------------
 

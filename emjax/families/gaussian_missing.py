@@ -64,8 +64,8 @@ class MissingGaussian(Gaussian):
         """The columns never observed, or the first infinity."""
         y = np.asarray(data.y, np.float64)
         if problem & Problem.NOTHING_OBSERVED:
-            unseen = np.flatnonzero(np.all(np.isnan(y.reshape(len(y), -1)[places.used(data)]), axis=0)) + first_column
-            return f"column {', '.join(map(str, unseen))} of y" if len(unseen) else ""
+            seen = ~np.isnan(y.reshape(len(y), -1)[places.used(data)])
+            return places.columns(~np.any(seen, axis=0), "y", first_column)
         if problem & Problem.RESPONSE_NOT_FINITE:
             return places.wrong(data, np.isinf(y), y, "y", first_column)
         return ""
