@@ -148,7 +148,7 @@ def n_free(model: Any, width: int, prepared: Any, count: Array) -> Array:
 
 @partial(jax.jit, static_argnames=("model",))
 def predict(model: Model, data: Data, params: Params, weight: Array | None) -> tuple[Any, Array]:
-    """Predictions for one dataset under user's parameters, and `Problem` bits of its rows, with other weights if given."""
+    """Predictions for one dataset under user's parameters; `Problem` bits of its rows, with other weights if given."""
     prepared, problem = model.prepare(data)
     if weight is not None:
         _, problem = model.prepare(data._replace(weight=weight))
