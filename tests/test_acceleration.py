@@ -128,12 +128,14 @@ class Cliff(emjax.Model):
     def expect(self, params: Step, prepared: Data) -> Expectation:
         u = params.at
         value = -((u - 1.0) ** 2)
-        over = {"worse": -1e3, "nan": jnp.nan, "held": value - 0.9, "degenerate": 1e3 * u, "outside": 1.0}[self.beyond]
+        over = {
+            "worse": -1e3, "nan": jnp.nan, "held": value - 0.9, "degenerate": 1e3 * u, "outside": 1.0, "lingering": u
+        }[self.beyond]  # fmt: skip
         return Expectation(jnp.where(u > 1.0, over, value), u)
 
     def maximize(self, statistics: Any, params: Step, prepared: Data) -> Step:
         u = params.at
-        back = 0.95 if self.beyond == "outside" else u
+        back = {"outside": 0.95, "lingering": jnp.where(u > 2.0, 0.95, u + 1.0)}.get(self.beyond, u)
         return Step(jnp.where(u > 1.0, back, jnp.where(u < 0.9, u + 0.02, 1.0 - 0.8 * (1.0 - u))))
 
     def flags(self, params: Step, statistics: Any, prepared: Data, degeneracy: Any) -> Any:
@@ -162,7 +164,7 @@ class Plunge(emjax.Model):
 STARTS = Data(np.linspace(0.0, 0.7, 16)[:, None] * np.ones(4))
 
 
-@pytest.mark.parametrize("beyond", ["worse", "nan", "held", "degenerate", "outside"])
+@pytest.mark.parametrize("beyond", ["worse", "nan", "held", "degenerate", "outside", "lingering"])
 def test_an_extrapolation_that_fails_costs_e_steps_and_nothing_else(beyond: str) -> None:
     model = Cliff(beyond)
     run = partial(emjax.fit_many, model, STARTS, 0, restarts=1, certificate=False, threads=1)

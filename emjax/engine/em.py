@@ -89,11 +89,9 @@ def tick(
     proposal = model.maximize(expectation.statistics, lane.params, prepared)
     current = (lane.params, log_likelihood, objective)
     iterations = lane.iterations + 1
-    move, slowest = None, None
-    if acceleration is not None:
-        move = squarem.look(model, prepared, lane, proposal, objective, bits)
-        slowest = jnp.where(move.known, move.slowest, jnp.nan)
-    judged = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol, slowest)
+    move = None if acceleration is None else squarem.look(model, prepared, lane, proposal, objective, bits)
+    left = None if move is None else move.left
+    judged = stopping.judge(lane.progress, objective, bits, iterations, max_iterations, lane.tol, left)
     if model.monotone:
         progress, status, flags = judged
         params, accepted = select(status == Status.RUNNING, proposal, lane.params), None

@@ -56,7 +56,7 @@ def judge(
     iterations: Array,
     max_iterations: Array,
     tol: Array,
-    slowest: Array | None = None,
+    left: Array | None = None,
 ) -> tuple[Progress, Array, Array]:
     """After an E-step: the progress, the status and the flags of the lane at its current parameters.
 
@@ -66,9 +66,8 @@ def judge(
     With d1, d2 the last two gains and a = d2 / d1, the remaining gain is estimated as d2 a / (1 - a) (Aitken; McLachlan
     & Krishnan 2008, section 4.9) where d1 > 0 and 0 <= a < 1, else as infinite.
 
-    Between extrapolations d1 and d2 are no geometric series. There `slowest` is 1 / (1 - rho), rho the rate of the
-    slowest direction; a map of gain d leaves at most d rho^2 / (1 - rho^2), since each direction's share of the gap
-    shrinks by the square of its rate. NaN where it is not known.
+    Between extrapolations d1 and d2 are no geometric series. There `left` is the remaining gain over the last one, as
+    the extrapolations' own lengths tell, NaN where they do not.
     """
     gain = objective - before.objective
     fall = jnp.where(jnp.isfinite(gain), -gain, 0.0)
@@ -79,8 +78,8 @@ def judge(
     rate = jnp.where(geometric, seen / jnp.where(geometric, before.gain, 1.0), 0.0)
     remaining = jnp.where(geometric, seen * rate / (1.0 - rate), jnp.inf)
     enough = remaining < tol
-    if slowest is not None:
-        bound = seen * (slowest - 1.0) ** 2 / (2.0 * slowest - 1.0)
+    if left is not None:
+        bound = seen * left
         remaining = jnp.where((seen >= 0) & jnp.isfinite(bound), bound, jnp.inf)
         enough = CAUTION * remaining < tol
     # Fast lanes reach rounding within a step or two: that confirms a hit, and is no reason to go on.
