@@ -10,9 +10,9 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 3. the longest step is a trust region: after one that failed its half, or twice its root where that is shorter (the
    first ones may be absurdly long); up to four times one that held;
 4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions;
-5. within `NEAR` nats of the end the steps are Anderson's, of the points seen last: what SQUAREM takes 24 to 35 maps
-   for, the last six digits of the objective, takes those seven. Farther away they go astray, and so they may in a
-   model of one's own without free coordinates, which takes none.
+5. within `NEAR` nats of the end the steps are Anderson's, of the points seen last: where SQUAREM takes 24 to 35 maps
+   to bring the gap from 1e-2 to 1e-8 nats, they take seven. Farther away they go astray, and so they may in a model
+   of one's own without free coordinates, which takes none. Where they would end at a saddle they are turned round.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ GROWTH = 4.0  # the longest step, over one that held
 MOST_LOST = 5.0  # nats that landing may lose
 MEMORY = 0.95  # how much of the slowest rate seen is kept from one estimate to the next
 NEAR = 0.1  # nats from the end, by the estimate, where Anderson's steps begin
+AWAY = 2.0  # times its distance, the step away from a saddle that they would lead to
 AT_LEAST = 2  # points that they need besides the newest
-LEFT = 0.3  # remaining gain over the last one after such a step; about a seventh was seen
 CHAIN, LANDED, TRIAL, COMBINED = 0, 1, 2, 3  # a plain EM point; one landed on; the EM point after it; Anderson's
 AHEAD = 3  # ticks that an extrapolation may take until a plain point is judged again
 
@@ -58,6 +58,7 @@ class Cycle(NamedTuple):
     step: Array  # alpha of the last extrapolation
     longest: Array
     slowest: Array  # 1 / (1 - rate) of the slowest direction
+    uphill: Array  # the inner product of Anderson's last step and EM's at the same point
 
 
 class Move(NamedTuple):
@@ -72,6 +73,7 @@ class Move(NamedTuple):
     combined: Array  # whether it is Anderson's
     failed: Array
     slowest: Array
+    uphill: Array
     left: Array  # remaining gain over the last one; NaN where not known, as on the way from a saddle
 
 
@@ -100,6 +102,7 @@ def begin(model: Model, params: Params, prepared: Any, dtype: Any) -> Cycle:
         step=one,
         longest=jnp.inf * one,
         slowest=one,
+        uphill=jnp.nan * one,
     )
 
 
@@ -112,20 +115,22 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     held = (model.boundary(proposal, prepared) != 0) | ~jnp.isfinite(residual)
     residual = jnp.where(held, 0.0, residual)
     failed = _failed(cycle, objective, gain, bits)
-    squared, alpha, slowest, left = _square(cycle, free, held, residual, failed)
-    step = jnp.minimum(alpha, cycle.longest.astype(alpha.dtype))
+    squared, alpha, step, slowest, left = _square(cycle, free, held, residual, failed)
     mixed, others = anderson.combine(cycle.here, residual, cycle.points, cycle.residuals, held)
     near = (cycle.phase == COMBINED) | ((gain >= 0) & (left * gain < NEAR))
-    # Uphill by EM's own measure: towards a saddle the combination goes against its step.
-    uphill = jnp.sum(jnp.where(held, 0.0, mixed - cycle.here) * residual) > 0
-    combined = near & uphill & (others >= AT_LEAST) & (cycle.phase != LANDED) & _keeps_constraints(model)
+    # Of the sign, and in the proportion, of the gain to come: towards a saddle the combination goes against EM's step.
+    uphill = jnp.sum(jnp.where(held, 0.0, mixed - cycle.here) * residual).astype(slowest.dtype)
+    both = (uphill > 0) & (cycle.uphill > 0)
+    left = jnp.where(cycle.phase == COMBINED, jnp.where(both, uphill / cycle.uphill, jnp.nan), left)
+    mixed = jnp.where(uphill > 0, mixed, cycle.here + AWAY * (cycle.here - mixed))
+    combined = near & (uphill != 0) & (others >= AT_LEAST) & (cycle.phase != LANDED) & _keeps_constraints(model)
     point = jnp.where(held, free, jnp.where(combined, mixed, squared))
     params = model.from_free(point, prepared, proposal)
     # Ratios to a weight of 0 tell nothing of the others. What is NaN at a finite point is no such thing, and fails.
     partly = ~jnp.all(jnp.isfinite(point))
     params = jax.tree.map(lambda new, plain: jnp.where(partly & jnp.isnan(new), plain, new), params, proposal)
     worthwhile = combined | (jnp.isfinite(alpha) & (alpha > SHORTEST))
-    return Move(free, residual, point, params, step.astype(slowest.dtype), worthwhile, combined, failed, slowest, left)
+    return Move(free, residual, point, params, step, worthwhile, combined, failed, slowest, uphill, left)
 
 
 def _keeps_constraints(model: Model) -> bool:
@@ -145,7 +150,7 @@ def _failed(cycle: Cycle, objective: Array, gain: Array, bits: Array) -> Array:
 
 
 def _square(cycle: Cycle, free: Array, held: Array, onward: Array, failed: Array) -> tuple[Array, ...]:
-    """SQUAREM's point, its alpha, NaN where it has no chain of EM points, and what `Move` calls slowest and left.
+    """SQUAREM's point, its alpha, NaN where it has no chain of EM points, and what `Move` calls step, slowest and left.
 
     In one direction of rate rho, |r| / |v| = |r|^2 / |r.v| = 1 / (1 - rho). In several the second, scheme S1's length,
     lies nearer the slowest, and the largest of late is remembered: near the end successive lengths sweep the spectrum.
@@ -164,8 +169,8 @@ def _square(cycle: Cycle, free: Array, held: Array, onward: Array, failed: Array
     length = jnp.maximum(jnp.where(known, rr / -rv, 1.0), 1.0).astype(cycle.slowest.dtype)
     slowest = jnp.maximum(length, 1.0 + MEMORY * (cycle.slowest - 1.0))
     left = jnp.where(known, (slowest - 1.0) ** 2 / (2.0 * slowest - 1.0), jnp.nan)
-    left = jnp.where(cycle.phase == COMBINED, LEFT, left)
-    return point, alpha, jnp.where(chained & ~failed, slowest, cycle.slowest), left
+    slowest = jnp.where(chained & ~failed, slowest, cycle.slowest)
+    return point, alpha, step.astype(slowest.dtype), slowest, left
 
 
 def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array, room: Array) -> Any:
@@ -203,6 +208,7 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
         step=jnp.where(squares, move.step, cycle.step),
         longest=jnp.where(move.failed, shorter, longest),
         slowest=move.slowest,
+        uphill=move.uphill,
     )
     old = lane.progress
     small = move.failed | (jnp.abs(objective - old.objective) < lane.tol)
