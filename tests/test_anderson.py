@@ -67,7 +67,7 @@ def combined(points: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, int]:
     residuals = np.where(held, 0.0, points * (rates - 1.0))
     with jax.enable_x64(True):
         arrays = (jnp.asarray(a) for a in (points[-1], residuals[-1], points[:-1], residuals[:-1], held))
-        point, others = jax.jit(anderson.combine)(*arrays)
+        point, _, others = jax.jit(anderson.combine)(*arrays)
     return np.asarray(point), int(others)
 
 

@@ -48,7 +48,7 @@ class Cycle(NamedTuple):
 
     before: Array  # whose EM point `here` is, unless `here` was landed on
     here: Array
-    points: Array  # those before `here`, (anderson.KEPT, m), newest last, and their EM steps
+    points: Array  # those before `here`, (anderson.KEPT, m), and their EM steps
     residuals: Array
     base: Array  # u1 of the last extrapolation, or the point that Anderson's left
     plain: Array  # its EM point, and as parameters
@@ -116,10 +116,10 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     residual = jnp.where(held, 0.0, residual)
     failed = _failed(cycle, objective, gain, bits)
     squared, alpha, step, slowest, left = _square(cycle, free, held, residual, failed)
-    mixed, others = anderson.combine(cycle.here, residual, cycle.points, cycle.residuals, held)
+    mixed, uphill, others = anderson.combine(cycle.here, residual, cycle.points, cycle.residuals, held)
     near = (cycle.phase == COMBINED) | ((gain >= 0) & (left * gain < NEAR))
     # Of the sign, and in the proportion, of the gain to come: towards a saddle the combination goes against EM's step.
-    uphill = jnp.sum(jnp.where(held, 0.0, mixed - cycle.here) * residual).astype(slowest.dtype)
+    uphill = uphill.astype(slowest.dtype)
     both = (uphill > 0) & (cycle.uphill > 0)
     left = jnp.where(cycle.phase == COMBINED, jnp.where(both, uphill / cycle.uphill, jnp.nan), left)
     mixed = jnp.where(uphill > 0, mixed, cycle.here + AWAY * (cycle.here - mixed))
@@ -198,8 +198,10 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     following = Cycle(
         before=before,
         here=here,
-        points=jnp.where(move.failed | back, jnp.nan, anderson.remember(cycle.points, cycle.here)),
-        residuals=jnp.where(move.failed | back, jnp.nan, anderson.remember(cycle.residuals, move.residual)),
+        points=jnp.where(move.failed | back, jnp.nan, anderson.remember(cycle.points, cycle.here, lane.iterations)),
+        residuals=jnp.where(
+            move.failed | back, jnp.nan, anderson.remember(cycle.residuals, move.residual, lane.iterations)
+        ),
         base=jnp.where(goes, cycle.here, cycle.base),
         plain=jnp.where(goes, move.free, cycle.plain),
         fallback=select(goes, proposal, cycle.fallback),
