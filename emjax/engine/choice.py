@@ -10,6 +10,7 @@ from emjax.base.status import ELIGIBLE, Flag, Problem, Status
 
 SAME_MODE = 1e-3  # nats: restarts that end this close to one another are at one mode
 ENOUGH = 0.05  # restarts="auto" goes on while the chance of a new mode is at least this
+_ELIGIBLE = np.isin(np.arange(len(Status)), [int(s) for s in ELIGIBLE])  # by status: one look-up a lane
 
 
 class Landscape(NamedTuple):
@@ -51,7 +52,7 @@ def record(landscape: Landscape, dataset: np.ndarray, restart: np.ndarray, lanes
 
 def eligible(status: np.ndarray) -> np.ndarray:
     """Statuses with which a lane may be chosen."""
-    return np.isin(status, [int(s) for s in ELIGIBLE])
+    return _ELIGIBLE[status]
 
 
 def choose(landscape: Landscape, problems: np.ndarray) -> np.ndarray:
