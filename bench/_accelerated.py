@@ -20,7 +20,7 @@ SAME = 1e-5  # nats: two fits each within the tolerance, 1e-6, of one maximum ar
 STRATEGIES = ("random-partition", "nearest", "elemental", "k-means++")
 ONE: dict[str, dict[str, Any]] = {"squarem": {"acceleration": "squarem"}}
 TEN: dict[str, dict[str, Any]] = {
-    "plain EM": {},
+    "plain EM": {"acceleration": None},
     "auto, Race(4, 5)": {"acceleration": "auto", "race": emjax.Race(4, 5)},
     "squarem, Race(20, 5)": {"acceleration": "squarem", "race": emjax.Race(20, 5)},
     "squarem, Race()": {"acceleration": "squarem", "race": emjax.Race()},

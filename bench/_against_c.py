@@ -75,7 +75,7 @@ def plain(quick: bool) -> Iterator[str]:
 
 
 def _plain_runs(batch: Batch, start: emjax.MixtureParams) -> dict[Any, Callable[[], Any]]:
-    settings = {"restarts": 1, "start": start, "certificate": False}
+    settings = {"restarts": 1, "start": start, "certificate": False, "acceleration": None}
     runs: dict[Any, Callable[[], Any]] = {}
     for cores, threads in CORES.items():
         runs["emjax", cores] = partial(emjax.fit_many, batch.model, batch.data, 0, threads=threads, **settings)

@@ -171,7 +171,7 @@ def emjax_run(problem: Problem, **settings: Any) -> Run:
 
     `reported` is its own log-likelihood.
     """
-    settings = {"certificate": False, **settings}
+    settings = {"certificate": False, "acceleration": None, **settings}
     if "restarts" not in settings:
         settings["start"] = record(problem, problem.start)
     began = time.perf_counter()

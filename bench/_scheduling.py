@@ -31,7 +31,7 @@ HEADER = (
 @partial(jax.jit, static_argnames="model")
 def one_loop(model: emjax.Mixture, data: emjax.Data, params: Any) -> emjax.LaneFit:
     """jit(vmap(while_loop)) of emjax's own step: every lane takes part until the slowest has ended."""
-    return jax.vmap(partial(emjax.fit_lane, model))(data, params)
+    return jax.vmap(partial(emjax.fit_lane, model, acceleration=None))(data, params)
 
 
 def _one_loop(batch: Batch, start: emjax.MixtureParams) -> emjax.LaneFit:
@@ -40,7 +40,7 @@ def _one_loop(batch: Batch, start: emjax.MixtureParams) -> emjax.LaneFit:
 
 
 def _fit(batch: Batch, start: emjax.MixtureParams) -> emjax.Fits:
-    return emjax.fit_many(batch.model, batch.data, 0, restarts=1, start=start, certificate=False)
+    return emjax.fit_many(batch.model, batch.data, 0, restarts=1, start=start, certificate=False, acceleration=None)
 
 
 def measured(runs: dict[Any, Callable[[], Any]], rounds: int) -> tuple[dict[Any, Any], dict[Any, list[float]]]:

@@ -37,7 +37,7 @@ MODEL = emjax.HiddenMarkov(emjax.Gaussian("spherical"), 3)
 def emjax_fits(y: np.ndarray, start: Any, iterations: int = ITERATIONS) -> emjax.Fits:
     """As many EM iterations for every dataset."""
     stop = emjax.Stop(tol=1e-300, max_iterations=iterations)
-    return emjax.fit_many(MODEL, emjax.Data(y), 0, start=start, stop=stop, certificate=False)
+    return emjax.fit_many(MODEL, emjax.Data(y), 0, start=start, stop=stop, certificate=False, acceleration=None)
 
 
 def hmmlearn_fits(y: np.ndarray, start: Any) -> tuple[Any, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +114,8 @@ def rows() -> Iterator[Row]:
 
 def measure(row: Row, n: int) -> str:
     """The row's line: `n` default starts, each judged alone, and one race."""
-    fit = emjax.fit(row.model, row.data, KEY, id=row.name, restarts=n, certificate=False)
+    run = partial(emjax.fit, row.model, row.data, KEY, id=row.name, certificate=False, acceleration=None)
+    fit = run(restarts=n)
     found = fit.restarts
     valid = np.isin(found.status, [emjax.Status.CONVERGED, emjax.Status.MAX_ITERATIONS])
     own = np.max(found.log_likelihood[valid], initial=-np.inf)
@@ -123,7 +125,7 @@ def measure(row: Row, n: int) -> str:
     each = ", ".join(
         f"{name} {100 * reached[found.strategy == i].mean():.0f}" for i, name in enumerate(fit.settings.strategies)
     )
-    raced = emjax.fit(row.model, row.data, KEY, id=row.name, restarts=RACED, race=emjax.Race(), certificate=False)
+    raced = run(restarts=RACED, race=emjax.Race())
     short = best - raced.log_likelihood
     above = own - row.best if np.isfinite(row.best) and own > row.best + SAME_MODE else 0.0
     return (

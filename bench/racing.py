@@ -77,7 +77,7 @@ def compare(case: Reference, race: emjax.Race, n_keys: int, restarts: int, wider
         began = time.perf_counter()
         fits = emjax.fit_many(
             model, [data] * n_keys, 0, ids=names, restarts=restarts, race=race, degeneracy=degeneracy,
-            certificate=False, threads=1,
+            certificate=False, threads=1, acceleration=None,
         )  # fmt: skip
         return fits, time.perf_counter() - began
 

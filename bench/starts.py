@@ -76,7 +76,9 @@ def measure(case: Reference, n: int = STARTS, key: int = 0) -> Share:
     """Run `n` default starts of one case; each is judged alone, without the certificate's second pass."""
     model, data, degeneracy = problem(case)
     # One key a case, whatever the other cases are.
-    fit = emjax.fit(model, data, key, id=case.name, restarts=n, degeneracy=degeneracy, certificate=False)
+    fit = emjax.fit(
+        model, data, key, id=case.name, restarts=n, degeneracy=degeneracy, certificate=False, acceleration=None
+    )
     landscape = fit.restarts
     valid = np.isin(landscape.status, [emjax.Status.CONVERGED, emjax.Status.MAX_ITERATIONS])
     reached = valid & (landscape.log_likelihood > case.log_likelihood - SAME_MODE)

@@ -176,6 +176,14 @@ class Model(Protocol):
         """Start strategies, through which the restarts of a dataset rotate by default."""
         return ("random",)
 
+    @property
+    def extrapolates(self) -> bool:
+        """Whether `acceleration="auto"` extrapolates the steps of slow restarts.
+
+        Where free coordinates are the model's own: parameters as they are may be led outside their space.
+        """
+        return type(self).to_free is not Model.to_free
+
     def prepare(self, data: Data, prior: Any = None, fixed: Any = None) -> tuple[Any, Array]:
         """Once per dataset, traced: what the other methods get as `prepared`, and `Problem` bits."""
         return data, jnp.int32(Problem.NONE)

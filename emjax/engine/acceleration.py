@@ -27,10 +27,7 @@ from emjax.base.records import Array, Params
 from emjax.base.status import DataError, Flag, Status
 from emjax.engine import anderson, stopping
 
-# How a lane steps until it has taken `LATE` iterations, or has run a longer race, and from there: few are so slow.
-PHASES: dict[Any, tuple[str | None, str | None]] = {
-    None: (None, None), "squarem": ("squarem", "squarem"), "auto": (None, "squarem"),
-}  # fmt: skip
+METHODS = (None, "squarem", "auto")
 LATE = 32
 SHORTEST = 1.2  # an alpha worth a step; 1 is the plain EM point
 GROWTH = 4.0  # the longest step, over one that held
@@ -79,8 +76,15 @@ class Move(NamedTuple):
 
 def check(acceleration: Any) -> None:
     """Errors: `DataError` for a method that is not there."""
-    if acceleration not in tuple(PHASES):  # a tuple: what cannot be hashed is refused too
+    if acceleration not in METHODS:
         raise DataError(f"acceleration={acceleration!r}: use 'auto', 'squarem' or None.")
+
+
+def phases(model: Model, acceleration: str | None) -> tuple[str | None, str | None]:
+    """How a lane steps until it has taken `LATE` iterations, or run a longer race, and from there: few are so slow."""
+    if acceleration != "auto":
+        return acceleration, acceleration
+    return None, "squarem" if model.extrapolates else None
 
 
 def begin(model: Model, params: Params, prepared: Any, dtype: Any) -> Cycle:
@@ -123,7 +127,9 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     both = (uphill > 0) & (cycle.uphill > 0)
     left = jnp.where(cycle.phase == COMBINED, jnp.where(both, uphill / cycle.uphill, jnp.nan), left)
     mixed = jnp.where(uphill > 0, mixed, cycle.here + AWAY * (cycle.here - mixed))
-    combined = near & (uphill != 0) & (others >= AT_LEAST) & (cycle.phase != LANDED) & _keeps_constraints(model)
+    # Outside the parameter space an objective may be higher than any true one: SQUAREM's next map shows that,
+    # Anderson's steps would go on from there.
+    combined = near & (uphill != 0) & (others >= AT_LEAST) & (cycle.phase != LANDED) & model.extrapolates
     point = jnp.where(held, free, jnp.where(combined, mixed, squared))
     params = model.from_free(point, prepared, proposal)
     # Ratios to a weight of 0 tell nothing of the others. What is NaN at a finite point is no such thing, and fails.
@@ -131,12 +137,6 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     params = jax.tree.map(lambda new, plain: jnp.where(partly & jnp.isnan(new), plain, new), params, proposal)
     worthwhile = combined | (jnp.isfinite(alpha) & (alpha > SHORTEST))
     return Move(free, residual, point, params, step, worthwhile, combined, failed, slowest, uphill, left)
-
-
-def _keeps_constraints(model: Model) -> bool:
-    """Whether free coordinates are the model's own. Parameters as they are may be led outside their space, where an
-    objective may be higher than any true one: SQUAREM's next map shows that, Anderson's steps go on from there."""
-    return type(model).to_free is not Model.to_free
 
 
 def _failed(cycle: Cycle, objective: Array, gain: Array, bits: Array) -> Array:

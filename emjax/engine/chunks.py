@@ -32,7 +32,7 @@ class Plan:
     certify: bool | None  # None: where m <= certificate.DEFAULT_LIMIT
     width: int
     race: Race | None = None
-    acceleration: str | None = None
+    acceleration: str | None = "auto"
 
     @property
     def cap(self) -> int:

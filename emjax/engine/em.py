@@ -160,7 +160,7 @@ def fit_lane(
     degeneracy: Degeneracy = Degeneracy(),  # noqa: B008 (frozen)
     prior: Any = None,
     fixed: Any = None,
-    acceleration: str | None = None,
+    acceleration: str | None = "auto",
 ) -> LaneFit:
     """Fit one dataset from one start: pure, traceable, for use under one's own `jit` and `vmap`.
 
@@ -171,7 +171,7 @@ def fit_lane(
     prepared, problems = model.prepare(data, prior, fixed)
     dtype = jnp.result_type(data.y)
     tol = jnp.asarray(stop.tol, dtype)
-    early, late = squarem.PHASES[acceleration]
+    early, late = squarem.phases(model, acceleration)
     lane = begin(model, model.from_user(params, prepared), tol, prepared, dtype, early)
     lane = lane._replace(status=jnp.where(problems > 0, Status.INVALID_DATA, lane.status).astype(jnp.int32))
     limit = jnp.int32(stop.max_iterations)

@@ -16,7 +16,7 @@ import numpy as np
 from emjax.base.records import Params
 from emjax.base.status import Status
 from emjax.engine import choice, scheduler
-from emjax.engine.acceleration import LATE, PHASES
+from emjax.engine.acceleration import LATE, phases
 from emjax.engine.chunks import Counter, Plan, padded, put
 from emjax.engine.em import Lane
 
@@ -32,7 +32,7 @@ def run_all(
     dataset, as many of the next, and so on.
     """
     count, size = len(dataset), len(tol)
-    early, late = PHASES[plan.acceleration]
+    early, late = phases(plan.model, plan.acceleration)
     rules = plan.race if race else None
     # With no more restarts than places, or a short run that is no shorter than the whole, there is nothing to race.
     if rules is not None and (plan.restarts <= rules.keep or rules.iterations >= plan.stop.max_iterations):

@@ -35,7 +35,7 @@ class Settings:
     prior: Any = None
     fixed: Any = None
     race: Race | None = None
-    acceleration: str | None = None
+    acceleration: str | None = "auto"
 
 
 @dataclass(frozen=True)

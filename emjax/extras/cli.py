@@ -133,7 +133,7 @@ def _add_common(command: Any) -> None:
     command.add_argument(
         "--acceleration",
         choices=["auto", "squarem", "none"],
-        default="none",
+        default="auto",
         help="extrapolate EM's steps: of restarts that are slow, of all, of none (default %(default)s)",
     )
 

@@ -43,7 +43,7 @@ class Design:
     precision: str = "float64"
     start: str = "random"
     race: bool = False
-    acceleration: str | None = None
+    acceleration: str | None = "auto"
 
     @property
     def truth(self) -> NDArray[np.float64]:

@@ -82,6 +82,11 @@ class PLSA(Model):
             raise DataError(f"PLSA(temperature={self.temperature!r}): give a positive number; 1 is no tempering.")
 
     @property
+    def extrapolates(self) -> bool:
+        """No: most probabilities go to 0, their log-ratios to minus infinity, and extrapolating takes longer than EM."""
+        return False
+
+    @property
     def strategies(self) -> tuple[str, ...]:
         """random : terms by frequency times exponential noise. documents : a random document a topic, smoothed."""
         return ("random", "documents")

@@ -67,7 +67,7 @@ class Method:
     fixed: Any = None
     precision: str = "float64"
     polish: bool = True
-    acceleration: str | None = None
+    acceleration: str | None = "auto"
     certificate: bool | None = None
     intervals: str | None = "observed"
     level: float = 0.95
