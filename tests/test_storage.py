@@ -52,7 +52,7 @@ def test_criteria() -> None:
 def test_words() -> None:
     one, many = base()[0].summary(), base().summary()
     for word in ("CONVERGED", "tol 1e-06", "max_iterations 10000", "min_scale_ratio 0.01", "float64", "restarts 4",
-                 "coefficients", "acceleration none",
+                 "coefficients", "acceleration auto",
                  f"{base().log_likelihood[0]:.6f}", "7 free parameters", "n = 100"):  # fmt: skip
         assert word in one
     assert f"datasets          {D}" in many

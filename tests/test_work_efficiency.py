@@ -24,6 +24,7 @@ def fits(certificate: bool, max_iterations: int = 10_000) -> emjax.Fits:
         emjax.Data(y=y, x=x),
         3,
         restarts=1,
+        acceleration=None,
         stop=emjax.Stop(max_iterations=max_iterations),
         certificate=None if certificate else False,
         threads=1,

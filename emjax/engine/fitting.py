@@ -83,8 +83,7 @@ def fit_many(
     fixed : blocks held fixed, by name, in the user's units: {"weights": ...}.
     precision : "float64", whatever jax's global flag says, or "float32"; with `polish` the restart chosen in float32 is
         finished in float64, without it the estimated gap is reported and nothing is promised.
-    acceleration : "squarem" extrapolates EM's steps (Varadhan & Roland 2008), "auto" those of restarts that have not
-        ended after 32 iterations, None none.
+    acceleration : "squarem" extrapolates EM's steps (Varadhan & Roland 2008), "auto" those of slow restarts, None none.
     certificate : True also computes the information of models with more than 30 free parameters, False computes nothing
         and makes no second pass.
     ids : names of the datasets, unique; by default their positions. A fit depends on its data, its name, the key and

@@ -83,7 +83,7 @@ class PLSA(Model):
 
     @property
     def extrapolates(self) -> bool:
-        """No: most probabilities go to 0, their log-ratios to minus infinity, and extrapolating takes longer than EM."""
+        """No: most probabilities go to 0, their log-ratios to minus infinity, and extrapolating them takes longer."""
         return False
 
     @property
