@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import emjax
 from emjax import Data, Expectation, Status, Stop
@@ -55,8 +56,11 @@ class Pass(Linear):
         return Step(prepared.y[:2])
 
 
-def fits(model: emjax.Model, starts: np.ndarray, method: str | None = "squarem", tol: float = 1e-8) -> emjax.Fits:
-    settings: dict[str, Any] = {"restarts": 1, "certificate": False, "threads": 1, "stop": Stop(tol=tol)}
+def fits(
+    model: emjax.Model, starts: np.ndarray, method: str | None = "squarem", tol: float = 1e-8, limit: int = 10_000
+) -> emjax.Fits:
+    stop = Stop(tol=tol, max_iterations=limit)
+    settings: dict[str, Any] = {"restarts": 1, "certificate": False, "threads": 1, "stop": stop}
     return emjax.fit_many(model, Data(starts), 0, acceleration=method, **settings)
 
 
@@ -64,7 +68,9 @@ def combined(points: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, int]:
     """From the last of `points`, whose residuals are those of the linear map."""
     rates = np.ones(points.shape[1])
     rates[: len(RATES)] = RATES
-    residuals = np.where(held, 0.0, points * (rates - 1.0))
+    with np.errstate(invalid="ignore"):
+        residuals = np.where(held, np.nan, points * (rates - 1.0))
+    residuals[-1][held] = 0.0
     with jax.enable_x64(True):
         arrays = (jnp.asarray(a) for a in (points[-1], residuals[-1], points[:-1], residuals[:-1], held))
         point, _, others = jax.jit(anderson.combine)(*arrays)
@@ -85,6 +91,18 @@ def test_coordinates_that_are_held_neither_move_nor_have_a_say() -> None:
     point, _ = combined(points, np.array([False, False, False, True]))
     np.testing.assert_allclose(point[:3], 0.0, atol=1e-6)
     assert point[3] == points[-1, 3]
+
+
+def test_a_held_coordinate_may_be_infinite_and_one_that_was_held_tells_nothing() -> None:
+    """Such as the logarithm of a weight of 0; a row with a residual that is not known is not used."""
+    points = np.random.default_rng(1).normal(size=(5, 4))
+    points[:, 3] = -np.inf
+    point, others = combined(points, np.array([False, False, False, True]))
+    assert others == anderson.KEPT
+    np.testing.assert_allclose(point[:3], 0.0, atol=1e-6)
+    points[:, 3] = 1.0
+    points[1, 2] = np.nan
+    assert combined(points, np.zeros(4, bool))[1] == anderson.KEPT - 1
 
 
 def test_without_points_it_is_the_em_step() -> None:
@@ -126,6 +144,15 @@ def test_a_step_that_lowers_the_objective_is_taken_back() -> None:
         assert after.cycle.phase == acceleration.CHAIN
         assert np.all(np.isnan(after.cycle.points)) and np.all(np.isnan(after.cycle.residuals))
         assert after.progress.objective == -1.0 and after.cycle.longest == np.inf
+
+
+@pytest.mark.parametrize("limit", range(1, 13))
+def test_the_iteration_limit_ends_no_lane_at_a_point_that_is_not_judged(limit: int) -> None:
+    starts = 10.0 ** np.random.default_rng(3).uniform(-2, 2, (16, 3))
+    found = fits(Linear(), starts, limit=limit)
+    assert np.all(found.iterations <= limit)
+    np.testing.assert_allclose(found.objective, -0.5 * np.sum(found.params.at**2, axis=1), rtol=1e-12)
+    assert np.all(found.objective >= -0.5 * np.sum(starts**2, axis=1) - 1e-9)
 
 
 def test_a_saddle_is_left_and_ends_no_lane() -> None:

@@ -12,7 +12,7 @@ extrapolation is u0 + 2 alpha r + alpha^2 v. Differs from the paper and the pack
 4. where alpha is below `SHORTEST` the step is plain EM's, which is worth as much and shrinks the fast directions;
 5. within `NEAR` nats of the end the steps are Anderson's, of the points seen last: where SQUAREM takes 24 to 35 maps
    to bring the gap from 1e-2 to 1e-8 nats, they take seven. Farther away they go astray, and so they may in a model
-   of one's own without free coordinates, which takes none. Where they would end at a saddle they are turned round.
+   of one's own without free coordinates, which takes none. Where they seem to lead to a saddle they are turned round.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class Cycle(NamedTuple):
     step: Array  # alpha of the last extrapolation
     longest: Array
     slowest: Array  # 1 / (1 - rate) of the slowest direction
-    uphill: Array  # the inner product of Anderson's last step and EM's at the same point
+    uphill: Array  # the inner product, at the last point, of Anderson's step, taken or not, and EM's
 
 
 class Move(NamedTuple):
     """What a tick offers: the EM point's free coordinates; an extrapolation; whether the last one failed."""
 
     free: Array
-    residual: Array  # the EM step, 0 where a coordinate is held
+    residual: Array  # the EM step, NaN where a coordinate is held
     point: Array
     params: Params
     step: Array
@@ -70,7 +70,7 @@ class Move(NamedTuple):
     combined: Array  # whether it is Anderson's
     failed: Array
     slowest: Array
-    uphill: Array
+    uphill: Array  # as in `Cycle`, at this point
     left: Array  # remaining gain over the last one; NaN where not known, as on the way from a saddle
 
 
@@ -122,10 +122,12 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     squared, alpha, step, slowest, left = _square(cycle, free, held, residual, failed)
     mixed, uphill, others = anderson.combine(cycle.here, residual, cycle.points, cycle.residuals, held)
     near = (cycle.phase == COMBINED) | ((gain >= 0) & (left * gain < NEAR))
-    # Of the sign, and in the proportion, of the gain to come: towards a saddle the combination goes against EM's step.
+    # Roughly in proportion to the gain to come, and against EM's step towards a saddle: in the metric of the complete
+    # data's information it would be so exactly. What is turned round for nothing is taken back where it loses.
     uphill = uphill.astype(slowest.dtype)
-    both = (uphill > 0) & (cycle.uphill > 0)
-    left = jnp.where(cycle.phase == COMBINED, jnp.where(both, uphill / cycle.uphill, jnp.nan), left)
+    shrank = (uphill > 0) & (cycle.uphill > uphill)
+    ratio = jnp.where(shrank, uphill / (cycle.uphill - uphill), jnp.nan)
+    left = jnp.where(cycle.phase == COMBINED, ratio, left)
     mixed = jnp.where(uphill > 0, mixed, cycle.here + AWAY * (cycle.here - mixed))
     # Outside the parameter space an objective may be higher than any true one: SQUAREM's next map shows that,
     # Anderson's steps would go on from there.
@@ -136,6 +138,7 @@ def look(model: Model, prepared: Any, lane: Any, proposal: Params, objective: Ar
     partly = ~jnp.all(jnp.isfinite(point))
     params = jax.tree.map(lambda new, plain: jnp.where(partly & jnp.isnan(new), plain, new), params, proposal)
     worthwhile = combined | (jnp.isfinite(alpha) & (alpha > SHORTEST))
+    residual = jnp.where(held, jnp.nan, residual)
     return Move(free, residual, point, params, step, worthwhile, combined, failed, slowest, uphill, left)
 
 
@@ -181,7 +184,8 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     cycle = lane.cycle
     landed = cycle.phase == LANDED
     # A fall later than the guard looks: what an exact map brings back from outside is a new start, of shorter steps.
-    back = (plain.status == Status.DECREASED) & (cycle.longest > SHORTEST) & (plain.accepted is None) & ~move.failed
+    back = (plain.status == Status.DECREASED) & ~move.failed & (plain.accepted is None) & (room > 0)
+    back &= (cycle.longest > SHORTEST) & (cycle.reference > -jnp.inf)
     aside = landed | move.failed | back
     fell = ~aside & (False if plain.accepted is None else plain.accepted[3] > 0)  # a guarded step, to be halved
     goes = move.worthwhile & ~aside & ~fell & (plain.status == Status.RUNNING) & (room >= AHEAD)

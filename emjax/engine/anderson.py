@@ -25,9 +25,9 @@ def combine(here: Array, residual: Array, points: Array, residuals: Array, held:
     many remembered points it could use.
 
     here, residual : (m,), the newest point and its F(u) - u, 0 where held. points, residuals : (KEPT, m), those before
-    it, rows of NaN where there is none. held : (m,), coordinates that are F's own.
+    it, NaN where there is none, as of coordinates that were held. held : (m,), coordinates that are F's own.
     """
-    known = jnp.all(jnp.isfinite(points) & jnp.isfinite(residuals), axis=-1)
+    known = jnp.all((jnp.isfinite(points) & jnp.isfinite(residuals)) | held[None], axis=-1)
     free = known[:, None] & ~held[None]
     away = jnp.where(free, points - here[None], 0.0)
     change = jnp.where(free, residuals - residual[None], 0.0)

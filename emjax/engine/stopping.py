@@ -10,7 +10,7 @@ from emjax.base.records import Array
 from emjax.base.status import Flag, Status
 
 AITKEN_HITS = 2  # successive steps whose estimated remaining gain is below the tolerance
-CAUTION = 10.0  # times an accelerated lane's remaining gain: step lengths tell less of the rate than Aitken's gains
+CAUTION = 10.0  # times an accelerated lane's remaining gain, of which extrapolations tell less than Aitken's gains
 FLOOR_HITS = 3  # successive gains that are rounding: below the objective's resolution, or not positive
 FLOOR = 4.0  # times eps |objective|, or times the largest fall seen: gains up to this are rounding
 SLACK = 1e4  # a fall beyond this, times eps (1 + |objective|), is more than rounding
