@@ -181,3 +181,14 @@ def test_after_a_step_away_from_a_saddle_nothing_is_known_of_what_is_left() -> N
             move = acceleration.look(model, prepared, own, proposal, objective, jnp.int32(0))
             assert move.uphill > 0 and move.combined and not move.failed
             assert np.isfinite(move.left) == known
+
+
+def test_auto_leaves_alone_models_whose_steps_cannot_be_extrapolated() -> None:
+    """Those without coordinates of their own, and PLSA; by default it extrapolates the others'."""
+    starts = np.random.default_rng(4).normal(size=(16, 3))
+    plain = fits(Linear(), starts, None).iterations
+    np.testing.assert_array_equal(fits(Raw(), starts, "auto").iterations, plain)
+    default = emjax.fit_many(Linear(), Data(starts), 0, restarts=1, certificate=False, stop=Stop(tol=1e-8))
+    assert default.settings.acceleration == "auto"
+    assert default.iterations.max() < plain.min() / 5
+    assert not emjax.PLSA(2).extrapolates
