@@ -115,7 +115,9 @@ def test_slow_lanes_stop_with_less_than_the_tolerance_left(tol: float) -> None:
 
 def test_aitken_estimates_what_is_left() -> None:
     """Without the certificate, at a tolerance below the plateau's gains."""
-    fits = emjax.fit_many(TIED, two_clusters(), SEED, stop=Stop(tol=1e-6), start=SLOW, certificate=False)
+    fits = emjax.fit_many(
+        TIED, two_clusters(), SEED, stop=Stop(tol=1e-6), start=SLOW, certificate=False, acceleration=None
+    )
     on = emjax.fit_many(TIED, two_clusters(), SEED, start=fits.params, stop=tight(), certificate=False)
     left = on.objective - fits.objective
     assert np.max(fits.iterations) > 500
