@@ -192,23 +192,6 @@ def test_the_iteration_limit_ends_no_lane_where_it_landed(limit: int) -> None:
     np.testing.assert_array_equal(found.objective, -((found.params.at - 1.0) ** 2))
 
 
-@pytest.mark.parametrize("limit", [14, 16, 18])
-def test_a_fall_at_the_iteration_limit_ends_the_lane_there(limit: int) -> None:
-    """Not RUNNING, and with the objective of its parameters."""
-    model = Cliff("lingering")
-    stop = Stop(max_iterations=limit)
-    many = emjax.fit_many(model, STARTS, 0, restarts=1, certificate=False, stop=stop, acceleration="squarem")
-    assert np.all(many.iterations <= limit)
-    with jax.enable_x64(True):
-        data = jax.tree.map(jnp.asarray, STARTS)
-        start = jax.vmap(lambda row: model.start(None, row, ""))(data)
-        run = jax.jit(jax.vmap(lambda row, s: emjax.fit_lane(model, row, s, stop=stop, acceleration="squarem")))
-        lanes = jax.tree.map(np.asarray, run(data, start))
-    assert not np.any(lanes.status == Status.RUNNING)
-    u = lanes.params.at
-    np.testing.assert_array_equal(lanes.objective, np.where(u > 1.0, u, -((u - 1.0) ** 2)))
-
-
 def test_boundary_coordinates_are_not_extrapolated() -> None:
     """They take the plain EM values, and have no say in the length of the step."""
 

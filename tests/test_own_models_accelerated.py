@@ -9,6 +9,7 @@ import pytest
 
 import emjax
 from emjax import Data, Expectation, Status, Stop
+from tests.test_acceleration import STARTS, Cliff
 
 
 class Rates(NamedTuple):
@@ -87,3 +88,20 @@ def test_a_weight_of_0_is_no_hindrance(empty: int) -> None:
     ended = (found.status == Status.CONVERGED) & (found.objective > plain.objective - 1e-5)
     assert np.mean(ended) > 0.9  # there is a flat ridge or two, for plain EM too
     assert found.iterations.sum() < plain.iterations.sum() / (1 if empty else 3)
+
+
+@pytest.mark.parametrize("limit", [14, 16, 18])
+def test_a_fall_at_the_iteration_limit_ends_the_lane_there(limit: int) -> None:
+    """Not RUNNING, and with the objective of its parameters."""
+    model = Cliff("lingering")
+    stop = Stop(max_iterations=limit)
+    many = emjax.fit_many(model, STARTS, 0, restarts=1, certificate=False, stop=stop, acceleration="squarem")
+    assert np.all(many.iterations <= limit)
+    with jax.enable_x64(True):
+        data = jax.tree.map(jnp.asarray, STARTS)
+        start = jax.vmap(lambda row: model.start(None, row, ""))(data)
+        run = jax.jit(jax.vmap(lambda row, s: emjax.fit_lane(model, row, s, stop=stop, acceleration="squarem")))
+        lanes = jax.tree.map(np.asarray, run(data, start))
+    assert not np.any(lanes.status == Status.RUNNING)
+    u = lanes.params.at
+    np.testing.assert_array_equal(lanes.objective, np.where(u > 1.0, u, -((u - 1.0) ** 2)))

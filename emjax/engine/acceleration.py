@@ -186,7 +186,8 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     # A fall later than the guard looks: what an exact map brings back from outside is a new start, of shorter steps.
     back = (plain.status == Status.DECREASED) & ~move.failed & (plain.accepted is None) & (room > 0)
     back &= (cycle.longest > SHORTEST) & (cycle.reference > -jnp.inf)
-    aside = landed | move.failed | back
+    forgets = move.failed | back
+    aside = landed | forgets
     fell = ~aside & (False if plain.accepted is None else plain.accepted[3] > 0)  # a guarded step, to be halved
     goes = move.worthwhile & ~aside & ~fell & (plain.status == Status.RUNNING) & (room >= AHEAD)
     squares = goes & ~move.combined
@@ -202,10 +203,8 @@ def steer(lane: Any, plain: Any, proposal: Params, move: Move, objective: Array,
     following = Cycle(
         before=before,
         here=here,
-        points=jnp.where(move.failed | back, jnp.nan, anderson.remember(cycle.points, cycle.here, lane.iterations)),
-        residuals=jnp.where(
-            move.failed | back, jnp.nan, anderson.remember(cycle.residuals, move.residual, lane.iterations)
-        ),
+        points=jnp.where(forgets, jnp.nan, anderson.remember(cycle.points, cycle.here, lane.iterations)),
+        residuals=jnp.where(forgets, jnp.nan, anderson.remember(cycle.residuals, move.residual, lane.iterations)),
         base=jnp.where(goes, cycle.here, cycle.base),
         plain=jnp.where(goes, move.free, cycle.plain),
         fallback=select(goes, proposal, cycle.fallback),

@@ -51,7 +51,7 @@ class MissingGaussian(Gaussian):
     nothing. Without missing cells this is `Gaussian`.
 
     Where much is missing EM is slow: its rate is the largest fraction of missing information
-    (`acceleration="auto"` helps). Two columns that are never observed together leave their partial covariance free:
+    (`acceleration` helps). Two columns that are never observed together leave their partial covariance free:
     the smallest eigenvalue of the certificate is then 0.
     """
 

@@ -88,8 +88,8 @@ def likelihood_ratio_test(
     restarts : random starts of K and of K + 1 components, observed and bootstrap data alike. K + 1 are started
     once more where a random component of the K fit is split and its halves are moved apart. Unmoved, the halves have
     the likelihood of K components exactly, so the statistic is never taken below 0; but that alone is no valid optimum.
-    race, acceleration : as in `fit_many`, but both on by default, whatever the fits' own: a component too many makes
-    EM slow, and observed and bootstrap data share the procedure.
+    race, acceleration : as in `fit_many`, whatever the fits' own, and with a race by default: a component too many
+    makes EM slow, and observed and bootstrap data share the procedure.
     failed : replicates without a valid optimum, say as every start of K + 1 free scales collapsed, "exceed" the
     observed statistic, which is safe, but where they are more than one in twenty hardly anything is rejected; or "omit"
     them, which keeps the level, as observed data are tested only where the same procedure finds them a valid optimum
