@@ -14,9 +14,11 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C yardst
 
 
 def both(batch: _batches.Batch, stop: emjax.Stop | None = None) -> tuple[emjax.Fits, _yardstick.CFits]:
-    """emjax's fits and the C program's, from the same starts."""
+    """emjax's fits and the C program's, both of plain EM, from the same starts."""
     stop, start = stop or emjax.Stop(), _batches.starts(batch)
-    fits = emjax.fit_many(batch.model, batch.data, 0, restarts=1, start=start, stop=stop, certificate=False)
+    fits = emjax.fit_many(
+        batch.model, batch.data, 0, restarts=1, start=start, stop=stop, acceleration=None, certificate=False
+    )
     return fits, _yardstick.fit(batch.data, start, stop)
 
 
