@@ -1,8 +1,12 @@
 """Estimates with standard errors: the lines of a summary and the long table of a batch."""
 
+import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -69,14 +73,36 @@ def test_without_standard_errors_the_plain_table_stands_with_the_reason() -> Non
         assert text.splitlines()[-4:] == plain.splitlines()[-4:]
 
 
-def test_a_model_without_derivatives_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise ValueError("reverse-mode differentiation does not work here")
+class Walks(emjax.Model):
+    """A normal mean whose log-likelihood is summed by a `while_loop`, which has no derivatives in reverse."""
 
-    monkeypatch.setattr(tables, "standard_errors", refuse)
-    assert "not available: reverse-mode" in fits()[0].summary()
-    with pytest.raises(ValueError, match="reverse-mode"):
-        fits()[0].summary(kind="observed")
+    def expect(self, params: Any, prepared: Data) -> emjax.Expectation:
+        weight = jnp.asarray(prepared.weight, prepared.y.dtype)
+        terms = -0.5 * weight * (prepared.y - params) ** 2
+        _, total = jax.lax.while_loop(
+            lambda s: s[0] < terms.shape[0], lambda s: (s[0] + 1, s[1] + terms[s[0]]), (0, 0.0 * params)
+        )
+        return emjax.Expectation(total, (jnp.sum(weight * prepared.y), jnp.sum(weight)))
+
+    def maximize(self, statistics: Any, params: Any, prepared: Data) -> Any:
+        return statistics[0] / statistics[1]
+
+
+def test_a_model_without_derivatives_says_so() -> None:
+    data, refused = Data(np.arange(9.0)), "Walks cannot be differentiated .*certificate=False and bootstrap"
+    fit = emjax.fit(Walks(), data, 0, restarts=1, start=np.zeros(()), certificate=False)
+    assert fit.params == 4.0
+    text = fit.summary()
+    assert re.search(f"standard errors +none: {refused}", text) and "std. error" not in text
+    for asked in (
+        partial(fit.summary, kind="observed"),
+        partial(emjax.standard_errors, fit),
+        partial(emjax.standard_errors, fit, "sandwich"),
+        partial(emjax.polish, fit),
+        partial(emjax.fit, Walks(), data, 0, restarts=1, start=np.zeros(())),
+    ):
+        with pytest.raises(DataError, match=refused):
+            asked()
 
 
 def test_why_there_is_no_error_stands_in_its_place() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,8 +11,32 @@ import jax.numpy as jnp
 
 from emjax.base.protocols import Model
 from emjax.base.records import Array, Params, Terms
+from emjax.base.status import DataError
 
 EDGE = -25.0  # where a coordinate at minus infinity is held for derivatives: a probability of 1e-11
+
+
+class NotDifferentiable(DataError):
+    """jax has no derivatives of a model of one's own."""
+
+
+@contextmanager
+def of(model: Model) -> Iterator[None]:
+    """Where the derivatives of a model are traced: what jax refuses to differentiate raises `NotDifferentiable`.
+
+    jax has no exception of its own for it: `lax.while_loop` in reverse is a ValueError, a custom rule for one direction
+    a TypeError. The model's code has been traced without derivatives before, so that nothing else is to be expected.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (TypeError, ValueError, NotImplementedError) as error:
+        words = " ".join(str(error).split())[:100]
+        raise NotDifferentiable(
+            f"{type(model).__name__} cannot be differentiated by jax ({words}): write it without while_loop, callbacks "
+            "and one-sided rules, or fit with certificate=False and bootstrap."
+        ) from error
 
 
 def inside(free: Array, boundary: Array) -> Array:

@@ -103,9 +103,10 @@ def curvature(
         free = model.to_free(params, data)
         gradient = jax.grad(lambda free: em.objective_at(model, model.from_free(free, data, params), data))
         information = jnp.zeros((0, 0), free.dtype)
-        if second:
-            information = derivatives.information(gradient, free)
-        return Curvature(free, gradient(free), information, model.boundary(params, data))
+        with derivatives.of(model):
+            if second:
+                information = derivatives.information(gradient, free)
+            return Curvature(free, gradient(free), information, model.boundary(params, data))
 
     return blocks.map_blocks(one, width, count, dataset, params)
 

@@ -87,14 +87,16 @@ class Examine:
 
         offset = _moved(objective, value, move)
         gradient, slope = jax.grad(objective), jax.jacfwd(value)
+        with derivatives.of(model):
+            score, information = gradient(offset), derivatives.information(gradient, offset)
         return Point(
             offset,
             objective(offset),
             parameter(offset),
             value(offset),
-            gradient(offset),
+            score,
             slope(offset),
-            derivatives.information(gradient, offset),
+            information,
             -derivatives.information(slope, offset),
             boundary,
         )

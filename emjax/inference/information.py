@@ -81,7 +81,7 @@ def standard_errors(
     (U,) or (D, U) of groups of units, for kind "cluster"; by default the units, such as sequences. covariance : also
     the covariance matrices.
 
-    Errors: `DataError` for settings that are not known.
+    Errors: `DataError` for settings that are not known, and for a model of one's own that jax cannot differentiate.
     """
     meat = _Meat(*_checked(kind, weights, lags))
     at = after.point(fits)
@@ -169,7 +169,8 @@ class _Meat:
         information = meat = jnp.zeros((free.shape[0],) * 2, free.dtype)
         if self.kind != "opg":
             gradient = jax.grad(lambda free: em.objective_at(model, at(free), prepared))
-            information = derivatives.information(gradient, free)
+            with derivatives.of(model):
+                information = derivatives.information(gradient, free)
         if self.kind != "observed":
             meat = self._meat(model, prepared, at, free, extra)
         return Derivatives(information, meat, jax.jacfwd(natural)(free), boundary)

@@ -57,15 +57,11 @@ class _Examine:
         free = model.to_free(params, prepared)
         inside = derivatives.inside(free, boundary)
         gradient = jax.grad(lambda f: em.objective_at(model, model.from_free(f, prepared, params), prepared))
-        return _Point(
-            em.objective_of(model, given, prepared, expectation.log_likelihood),
-            expectation.log_likelihood,
-            (flags & Flag.DEGENERATE) > 0,
-            free,
-            gradient(inside),
-            derivatives.information(gradient, inside),
-            boundary,
-        )
+        with derivatives.of(model):
+            score, information = gradient(inside), derivatives.information(gradient, inside)
+        objective = em.objective_of(model, given, prepared, expectation.log_likelihood)
+        degenerate = (flags & Flag.DEGENERATE) > 0
+        return _Point(objective, expectation.log_likelihood, degenerate, free, score, information, boundary)
 
 
 def _moved(model: Model, fitted: after.Fitted, step: Array) -> Params:

@@ -10,8 +10,8 @@ import numpy as np
 from emjax.base import supports
 from emjax.base.protocols import Model
 from emjax.base.records import Params
-from emjax.base.status import DataError, Status
-from emjax.engine import choice, parameters
+from emjax.base.status import Status
+from emjax.engine import choice, derivatives, parameters
 from emjax.engine.certificate import DEFAULT_LIMIT
 from emjax.engine.results import Fit, Fits
 from emjax.inference import wald
@@ -125,10 +125,8 @@ def lines(fit: Fit, kind: str, level: float) -> tuple[list[str], str]:
             return [], f"of more than {DEFAULT_LIMIT} parameters only when asked for: summary(kind='observed')"
         try:
             table, shown = _of_one(fit, "observed", level)
-        except DataError:
-            raise
-        except (TypeError, ValueError, NotImplementedError) as error:  # a model of one's own without derivatives
-            return [], f"not available: {' '.join(str(error).split())[:100]}"
+        except derivatives.NotDifferentiable as error:
+            return [], f"none: {error}"
         kind = "observed"
     else:
         table, shown = _of_one(fit, kind, level)
