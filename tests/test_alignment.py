@@ -190,6 +190,7 @@ def test_overlap_with_known_classes_finds_the_labels() -> None:
         overlaps(fits[0], known)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_standard_errors_covariances_and_transitions_move_together() -> None:
     fits = hidden()
     found = emjax.standard_errors(fits, covariance=True)

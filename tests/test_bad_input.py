@@ -73,6 +73,7 @@ def test_data(name: str) -> None:
     refused(lambda: fit(**arguments), *words)
 
 
+@pytest.mark.slow
 def test_gaussian_data() -> None:
     y = np.c_[Y, X[:, 0]]
     refused(lambda: fit(y, X, FULL), "covariates")
@@ -296,6 +297,7 @@ def test_one_component_of_tiny_weight_is_least_squares() -> None:
         np.testing.assert_allclose(tiny.params.family.coefficients, plain.params.family.coefficients, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_many_columns_and_components() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=(240, 20)) + 4.0 * rng.integers(0, 2, (240, 1))

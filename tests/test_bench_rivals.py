@@ -34,6 +34,7 @@ def density(problem: Problem, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["regressions", "gaussians"])
 def test_starts_and_likelihoods_are_those_of_the_definition(small: dict[str, Problem], name: str) -> None:
     problem = small[name]
@@ -109,6 +110,7 @@ def test_every_rival_has_its_problem_and_its_function() -> None:
         assert rival.module is None or rival.name in _python_rivals.RIVALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rival", [r for r in _rival_runs.RIVALS if r.module is None], ids=lambda r: r.name)
 def test_r_ends_where_emjax_ends(small: dict[str, Problem], rival: _rival_runs.Rival) -> None:
     problem = small[rival.problem]

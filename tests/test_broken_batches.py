@@ -14,7 +14,7 @@ from tests.promises import same_fits
 from tests.refusals import refused
 
 SEED = 1
-FAST = ("gaussian-full", "exponential", "factor-analysis")  # the others compile for minutes in all
+FAST = ("exponential",)  # the others compile for minutes in all
 
 
 @pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
@@ -88,6 +88,7 @@ def test_shapes_are_refused_with_the_dataset(what: str) -> None:
     refused(lambda: emjax.fit_many(model, [data, damage(data)], SEED, restarts=2, **settings), *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_dataset_of_nothing_has_the_columns_of_the_others(place: int) -> None:
     full = Data(np.random.default_rng(0).normal(size=(30, 2)))

@@ -6,14 +6,25 @@ from tests import battery
 from tests.cases import CASES
 from tests.lanes import Case
 
+# The first cases of their models, which no other may stand for, that take more than ten seconds each.
+LATER = {
+    "binomial-regression-column", "categorical-missing", "factor-analysis", "gamma", "gated-chain", "gaussian-noise",
+    "hidden-markov", "missing-gaussian-full", "negative-binomial", "negative-binomial-regression", "student-common",
+    "zero-inflated-negative-binomial",
+}  # fmt: skip
 
-def mark(case: Case) -> pytest.MarkDecorator:
+
+def marks(case: Case) -> list[pytest.MarkDecorator]:
     """The first models' variants are slow, those of the others long."""
-    return pytest.mark.slow if case.name.startswith(("regression-", "gaussian-")) else pytest.mark.long
+    if case.name in LATER:
+        return [pytest.mark.slow]
+    if not case.slow:
+        return []
+    return [pytest.mark.slow if case.name.startswith(("regression-", "gaussian-")) else pytest.mark.long]
 
 
 def marked(case: Case) -> object:
-    return pytest.param(case, id=case.name, marks=[mark(case)] if case.slow else [])
+    return pytest.param(case, id=case.name, marks=marks(case))
 
 
 @pytest.mark.parametrize("case", [marked(case) for case in CASES])

@@ -76,6 +76,7 @@ def copies() -> tuple[Data, Any]:
     return data, emjax.fit_many(Mixture(Gaussian("full"), 2), data, SEED, restarts=12)
 
 
+@pytest.mark.slow
 def test_copies_of_a_row_are_a_collapse() -> None:
     _, fits = copies()
     assert np.all(fits.status[:2] == Status.DEGENERATE)

@@ -196,6 +196,7 @@ def test_relabelling_moves_both_axes_and_the_first_state_s_baseline() -> None:
 
 
 @lanes.in_float64
+@pytest.mark.slow
 @pytest.mark.parametrize("away", [2.0, 30.0])
 def test_coordinates_whatever_the_baseline(away: float) -> None:
     """A state that hardly anything stays in is no baseline: 30 logits against it."""
@@ -226,6 +227,7 @@ def test_coordinates_of_a_chain_with_a_point_mass(moves: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), back, given)
 
 
+@pytest.mark.slow
 @lanes.in_float64
 def test_states_that_cannot_be_reached_and_ways_never_taken() -> None:
     shut = np.array([[[0.0, 0.0], [-60.0, 0.0]], [[1.0, 0.1], [0.0, 0.0]]])

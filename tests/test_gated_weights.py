@@ -51,6 +51,7 @@ def joint(data: Data, coefficients: np.ndarray, means: np.ndarray, scales: np.nd
     return float(np.sum(np.logaddexp(log_expit(logit) + density[:, 0], log_expit(-logit) + density[:, 1])))
 
 
+@pytest.mark.slow
 def test_direct_maximisation_finds_the_same() -> None:
     data = overlapping()
     centred = data._replace(z=(data.z - 50.0) / 7.0)  # scipy needs it, emjax does not

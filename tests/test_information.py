@@ -13,7 +13,7 @@ from tests.references import GaussianReference, RegressionReference
 TIGHT = Stop(tol=1e-12)
 DEATHS = Data(np.arange(10.0), weight=np.array([162.0, 267.0, 271.0, 185.0, 111.0, 61.0, 27.0, 8.0, 3.0, 1.0]))
 RELATIVE = 1e-5  # of the references, which come from analytic derivatives
-QUICK = {"regmix_NOdata_EqOnNO-K2-component", "gmm_faithful-K2-VVV"}
+QUICK, SLOW = {"regmix_NOdata_EqOnNO-K2-component"}, {"gmm_faithful-K2-VVV"}
 
 
 def at_reference(ref: RegressionReference | GaussianReference) -> emjax.Fit:
@@ -28,7 +28,8 @@ def at_reference(ref: RegressionReference | GaussianReference) -> emjax.Fit:
 
 def cases() -> list[Any]:
     found = [*references.regression_cases(), *references.gaussian_cases()]
-    return [pytest.param(r, id=r.name, marks=() if r.name in QUICK else pytest.mark.long) for r in found if r.K > 1]
+    later = {r.name: pytest.mark.slow if r.name in SLOW else pytest.mark.long for r in found if r.name not in QUICK}
+    return [pytest.param(r, id=r.name, marks=later.get(r.name, ())) for r in found if r.K > 1]
 
 
 @pytest.mark.parametrize("ref", cases())
@@ -87,6 +88,7 @@ EARTHQUAKES = {  # rates, then the probabilities of leaving either state
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EARTHQUAKES)
 def test_earthquakes_start_at_a_vertex(kind: str, earthquakes: emjax.Fit) -> None:
     found = emjax.standard_errors(earthquakes, kind)
@@ -105,6 +107,7 @@ def earthquakes() -> emjax.Fit:
     return emjax.fit(emjax.HiddenMarkov(emjax.Poisson(), 2), Data(y), 0, restarts=8, stop=TIGHT)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_fits_and_a_broken_dataset_has_a_reason() -> None:
     rng = np.random.default_rng(0)
     y = np.where(rng.random((4, 120)) < 0.5, 0.0, 5.0) + rng.normal(size=(4, 120))
@@ -118,6 +121,7 @@ def test_a_batch_is_its_fits_and_a_broken_dataset_has_a_reason() -> None:
     assert found.se.latent.weights[0, 0] == pytest.approx(found.se.latent.weights[0, 1], rel=1e-9)  # they sum to 1
 
 
+@pytest.mark.slow
 def test_fixed_and_empty_components_have_reasons() -> None:
     y = np.random.default_rng(1).normal(size=200)
     fixed = {"weights": np.array([0.3, 0.7])}

@@ -24,12 +24,11 @@ def references() -> dict[tuple[str, int, str], dict[str, Any]]:
 
 
 REFERENCES = references()
-QUICK, SLOW = ("hmm_earthquakes", 2, "stationary"), ("hmm_earthquakes", 2, "free")
+SLOW = {("hmm_earthquakes", 2, "stationary"), ("hmm_earthquakes", 2, "free")}
 
 
 def marked() -> list[Any]:
-    later = {name: pytest.mark.slow if name == SLOW else pytest.mark.long for name in REFERENCES}
-    return [name if name == QUICK else pytest.param(name, marks=later[name]) for name in REFERENCES]
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long) for name in REFERENCES]
 
 
 def response(case: str) -> np.ndarray:

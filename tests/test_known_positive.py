@@ -23,11 +23,13 @@ RESTARTS = 40
 # No default start ends at this reference: a component of 9 days' intervals of nearly one length (shape 272).
 ONLY_FROM_ITSELF = "pos_coal_intervals-K3-gamma"
 FOUND_INSTEAD = -1189.361034617  # the mode of the default starts, confirmed by BFGS outside emjax
-QUICK = {"pos_faithful_eruptions-K2-gamma", "pos_coal_intervals-K1-exponential", "pos_coal_intervals-K2-exponential"}
+QUICK = {"pos_coal_intervals-K1-exponential"}
+SLOW = {"pos_faithful_eruptions-K2-gamma", "pos_coal_intervals-K2-exponential"}
 
 
 def marked(names: Any) -> list[Any]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in names]
+    later = {name: pytest.mark.slow if name in SLOW else pytest.mark.long for name in CASES}
+    return [name if name in QUICK else pytest.param(name, marks=later[name]) for name in names]
 
 
 def family(fit: dict[str, Any]) -> tuple[Any, Any]:

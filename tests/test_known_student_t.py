@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "references"
 FILE = json.loads((FOLDER / "tmix.json").read_text())
 FITS = {fit["name"]: fit for fit in FILE["fits"]}
 RESTARTS = {"galaxies_K3_common": 80, "galaxies_K3_nu4": 80}  # few starts reach these, in the file's own runs too
-DEFAULT = ("DAX_K1",)
+SLOW = ("DAX_K1",)
 SEED = 8
 LOG_LIKELIHOOD = 1e-6  # nats
 PARAMETERS = 1e-4  # relative, at tol 1e-11
@@ -29,7 +29,7 @@ def data_of(case: dict[str, Any]) -> Data:
 
 
 def marked(names: Any) -> list[Any]:
-    return [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.long) for name in names]
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long) for name in names]
 
 
 def compare(case: dict[str, Any], fit: emjax.Fit, means: np.ndarray, scales: np.ndarray) -> None:

@@ -48,7 +48,7 @@ GAMMA = {"shape": 2.5, "scale": 0.7}
 MEAN, STRENGTH = np.array([1.0, 0.8]), np.array([[0.3, 0.1], [0.1, 0.9]])
 
 
-@pytest.mark.parametrize("limit", [3, 10_000])
+@pytest.mark.parametrize("limit", [pytest.param(3, marks=pytest.mark.slow), 10_000])
 def test_the_objective_of_weighted_groups_with_gaps_and_a_prior(limit: int) -> None:
     """Everything at once: units of two rows with weights, rows not observed, a conjugate prior."""
     rng = np.random.default_rng(4)
@@ -101,6 +101,7 @@ def clusters(weights: Any, means: Any) -> Any:
 SLOW = clusters([0.4, 0.5, 0.1], [-4.0, 4.0, 5.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tol", [1e-2, 1e-3, 1e-4, 1e-6])
 def test_slow_lanes_stop_with_less_than_the_tolerance_left(tol: float) -> None:
     """One of the four has a plateau where Aitken alone would leave 0.3 nats at 1e-3: the certificate sees it."""

@@ -294,6 +294,7 @@ def test_words_and_files(tmp_path: Path) -> None:
     assert back.settings.race == raced().settings.race == RACED
 
 
+@pytest.mark.slow
 def test_the_command_line_races(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Race | None] = []
 

@@ -24,7 +24,7 @@ CENTRES = {
     (2, 2): [[0.0, 0.0], [SEPARATION, 0.0]],
     (3, 2): [[0.0, 0.0], [SEPARATION, 0.0], [0.0, SEPARATION]],
 }
-CASES = [case if case == (2, 1) else pytest.param(case, marks=pytest.mark.slow) for case in CENTRES]
+CASES = [pytest.param(case, marks=pytest.mark.slow) for case in CENTRES]
 
 
 class State(NamedTuple):

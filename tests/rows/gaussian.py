@@ -18,7 +18,6 @@ FULL = [
     [[3.0, 0.5, 0.0], [0.5, 2.0, 0.4], [0.0, 0.4, 2.5]],
 ]
 QUICK = {  # not left to the slow tests
-    "gaussian-full",
     "gaussian-tied",
     "gaussian-line",
     "gaussian-uneven-dirichlet",

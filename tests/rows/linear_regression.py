@@ -16,7 +16,6 @@ SCALES = {"component": [2.0, 3.5, 2.5], "common": [2.5, 2.5, 2.5]}
 QUICK = {  # not left to the slow tests
     "regression-component",
     "regression-common-map",
-    "regression-grouped-map-frequencies",
     "regression-fixed-coefficients",
     "regression-offset",
 }
@@ -136,7 +135,7 @@ CASES: tuple[Case, ...] = (
     regression_case("regression-fixed-weights", 8, fixed=("weights",)),
     regression_case("regression-fixed-scale", 7, fixed=("scale",)),
     regression_case("regression-fixed-coefficients", 3, fixed=("coefficients",)),
-    shared_case("regression-shared-slopes", 7, "slopes", slow=False),
+    shared_case("regression-shared-slopes", 7, "slopes"),
     shared_case("regression-shared-slopes-common", 6, "slopes", scale="common"),
     shared_case("regression-shared-intercept", 8, "intercept"),
     shared_case("regression-shared-column-three", 12, (1,), components=3),
