@@ -213,7 +213,6 @@ def test_boundary_coordinates_are_not_extrapolated() -> None:
         assert free.point[1] != 7.0
 
 
-@pytest.mark.slow
 def test_models_with_guarded_steps() -> None:
     """Newton steps that may fall: the guard halves them whether or not steps are extrapolated."""
     rng = np.random.default_rng(3)
@@ -259,7 +258,6 @@ def test_the_cycle_knows_where_the_lane_is(model: emjax.Model) -> None:
 # --- together with the other settings, and in any company
 
 
-@pytest.mark.slow
 def test_priors_and_fixed_blocks() -> None:
     settings: dict[str, Any] = {
         "prior": {"weights": Dirichlet(3.0), "family": NormalInverseGamma()},

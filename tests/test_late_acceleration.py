@@ -81,3 +81,13 @@ def test_float32_lanes_end_there_too(polish: bool) -> None:
     best = fits(None)
     good = np.isin(found.status, (Status.CONVERGED, Status.PRECISION_LIMIT))
     assert good.all() and np.mean(np.abs(found.log_likelihood - best.log_likelihood) < 0.01) > 0.9
+
+
+def test_the_polish_of_a_slow_fit_is_extrapolated_from_its_first_step() -> None:
+    """Plain EM's last gains promise less than is left: it ends with three quarters of the tolerance to go."""
+    slow = lines(2 * NOISE)
+    settings = {"start": truth(2 * NOISE), "certificate": False}
+    found = emjax.fit_many(LINES, slow, SEED, precision="float32", **settings)
+    settings = {"start": found.params, "certificate": False, "stop": Stop(tol=1e-11), "acceleration": "squarem"}
+    top = emjax.fit_many(LINES, slow, SEED, **settings)
+    assert np.max(top.log_likelihood - found.log_likelihood) < 0.1 * Stop().tol

@@ -44,11 +44,11 @@ class EndPoints:
         size = max(leaf.shape[0] for leaf in jax.tree.leaves(self.prepared))
         return jax.tree.map(lambda a: padded(a, size), self.params)
 
-    def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter) -> Any:
+    def _run(self, rows: np.ndarray, params: Params, tol: float, counter: Counter, begun: bool = False) -> Any:
         """Once more through the scheduler, float64, one lane for each of `rows`."""
         size = blocks.lane_room(len(rows), self.plan.width)
         params = jax.tree.map(lambda a: padded(a, size), params)
-        return passes.run_all(self.plan, self.prepared, rows, params, np.full(size, tol), counter)
+        return passes.run_all(self.plan, self.prepared, rows, params, np.full(size, tol), counter, begun=begun)
 
     def _accept(self, rows: np.ndarray, lanes: Any, better: np.ndarray, flag: Flag) -> None:
         """Adopt the lanes of `rows` where `better`."""
@@ -65,7 +65,9 @@ class EndPoints:
         """Finish the float32 choice in float64 from where it stopped."""
         rows = np.flatnonzero(choice.eligible(self.status))
         if len(rows):
-            lanes = self._run(rows, jax.tree.map(lambda a: a[rows], self.params), self.plan.stop.tol, counter)
+            params = jax.tree.map(lambda a: a[rows], self.params)
+            # On the last digits of a slow fit plain EM's gains promise less than is left.
+            lanes = self._run(rows, params, self.plan.stop.tol, counter, begun=True)
             self._accept(rows, lanes, np.isfinite(lanes.objective), Flag.NONE)
 
     def _examine(self, rows: np.ndarray, second: bool) -> certificate.Verdict:

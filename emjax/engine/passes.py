@@ -24,15 +24,23 @@ PAUSE = 128  # iterations after which lanes that are left are put in order; fewe
 
 
 def run_all(
-    plan: Plan, data: Any, dataset: np.ndarray, starts: Params, tol: np.ndarray, counter: Counter, race: bool = False
+    plan: Plan,
+    data: Any,
+    dataset: np.ndarray,
+    starts: Params,
+    tol: np.ndarray,
+    counter: Counter,
+    race: bool = False,
+    begun: bool = False,
 ) -> Lane:
     """How the lanes of L datasets, from `starts` (prepared units), ended: NumPy.
 
     starts, tol : padded to whole blocks. race : whether the plan's race is run, among `plan.restarts` lanes of one
-    dataset, as many of the next, and so on.
+    dataset, as many of the next, and so on. begun : whether they start where others ended, and step as late ones do.
     """
     count, size = len(dataset), len(tol)
     early, late = phases(plan.model, plan.acceleration)
+    early = late if begun else early
     rules = plan.race if race else None
     # With no more restarts than places, or a short run that is no shorter than the whole, there is nothing to race.
     if rules is not None and (plan.restarts <= rules.keep or rules.iterations >= plan.stop.max_iterations):
