@@ -297,6 +297,22 @@ def test_one_component_of_tiny_weight_is_least_squares() -> None:
         np.testing.assert_allclose(tiny.params.family.coefficients, plain.params.family.coefficients, rtol=1e-9)
 
 
+def test_a_point_mass_stands_beside_counts_alone() -> None:
+    for family in (emjax.Gaussian(), emjax.Gamma(), emjax.Independent([emjax.Poisson(), emjax.StudentT()])):
+        refused(lambda family=family: emjax.WithComponent(family, emjax.PointMass()), "density", "UniformNoise()")
+
+
+def test_a_component_without_parameters_in_one_channel_is_one_of_all() -> None:
+    """Beside a channel where it has parameters: it is counted, and stays last."""
+    inflated = emjax.WithComponent(emjax.Poisson(), emjax.PointMass())
+    family = emjax.Independent([inflated, emjax.Gaussian("spherical")])
+    assert family.extra == 1
+    y = np.column_stack([np.arange(20) % 4, np.sin(np.arange(20))])
+    refused(lambda: emjax.fit(Mixture(family, 1), Data(y), 0, restarts=1), "n_components=1", "2 or more")
+    fits = emjax.fit_many(Mixture(family, 2), [Data(y)], 0, restarts=1, certificate=False)
+    refused(lambda: emjax.permute(fits, [[1, 0]]), "component 1", "must stay")
+
+
 @pytest.mark.slow
 def test_many_columns_and_components() -> None:
     rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ from tests.lanes import Case
 LATER = {
     "binomial-regression-column", "categorical-missing", "factor-analysis", "gamma", "gated-chain", "gaussian-noise",
     "hidden-markov", "missing-gaussian-full", "negative-binomial", "negative-binomial-regression", "student-common",
-    "zero-inflated-negative-binomial",
+    "zero-inflated-negative-binomial", "zero-inflated-negative-binomial-regression",
+    "zero-inflated-poisson-regression-gated",
 }  # fmt: skip
 
 

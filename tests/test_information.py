@@ -7,6 +7,7 @@ import pytest
 
 import emjax
 from emjax import Data, DataError, MixtureParams, Reason, Stop, WeightsParams
+from emjax.inference import information
 from tests import references
 from tests.references import GaussianReference, RegressionReference
 
@@ -119,6 +120,14 @@ def test_a_batch_is_its_fits_and_a_broken_dataset_has_a_reason() -> None:
     assert np.all(found.reason.family.means[2] == Reason.NO_FIT) and np.all(np.isnan(found.se.family.means[2]))
     np.testing.assert_allclose(np.sqrt(found.covariance[3, 0, 0]), alone.se.latent.weights[0], rtol=1e-6)
     assert found.se.latent.weights[0, 0] == pytest.approx(found.se.latent.weights[0, 1], rel=1e-9)  # they sum to 1
+
+
+def test_an_entry_that_is_rounding_beside_the_others_has_no_variance() -> None:
+    """As the covariance of two columns that are never observed together: scaled to a unit diagonal it would pass."""
+    matrix = np.diag([30.0, 2.0, 7e-15])[None]
+    inverse, lost = information.inverse(matrix, np.zeros((1, 3), bool))
+    np.testing.assert_allclose(inverse[0], np.diag([1 / 30, 0.5, 0.0]))
+    assert lost.tolist() == [[False, False, True]]
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ def refuse(data: Data, names: Iterable[str], sentence: Callable[[str], str]) -> 
 class FamilyDefaults:
     """What most families have in common; a family inherits it and overrides what differs."""
 
+    continuous = False  # whether its rows have densities, beside which a point mass has no likelihood
+
     @property
     def monotone(self) -> bool:
         """The M-step never lowers the objective."""

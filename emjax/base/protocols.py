@@ -149,9 +149,9 @@ class Model(Protocol):
     monotone : False where an M-step may lower the objective (Newton or optax steps); the engine then guards it.
     missing : True where NaN in y is a missing cell, not an error.
     sequential : True where a unit is a sequence of rows: without `Data.unit` a dataset is one unit, NaN in y is a
-    missing row, and information criteria count observed rows. row_blocks : blocks of the parameters, a NamedTuple, that
-    have one entry a row of the data; in lanes they are padded as the data are, `from_user` takes any number of rows,
-    and `n_free(prepared)` counts no padding.
+    missing row, and information criteria count observed rows, not units. row_blocks : blocks of the parameters, a
+    NamedTuple, that have one entry a row of the data; in lanes they are padded as the data are, `from_user` takes any
+    number of rows, and `n_free(prepared)` counts no padding.
     """
 
     monotone: ClassVar[bool] = True

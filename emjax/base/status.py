@@ -36,8 +36,8 @@ _MESSAGES = {
     Status.NON_FINITE: "The objective became NaN or infinite; check the data's scale, or use a prior.",
     Status.DECREASED: "The objective fell by more than rounding and the step could not be mended; rescale the data, or "
     "try other starts.",
-    Status.PRECISION_LIMIT: "The floating-point type cannot resolve the tolerance; use precision='float64', "
-    "polish=True, or a larger Stop(tol=...).",
+    Status.PRECISION_LIMIT: "The floating-point type cannot resolve the tolerance; use a larger Stop(tol=...), or of "
+    "float32 precision='float64' or polish=True.",
     Status.INVALID_DATA: "The dataset cannot be fitted; `problems` says why.",
 }
 

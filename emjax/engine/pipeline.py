@@ -46,19 +46,31 @@ def _repeated(data: Data) -> Data:
 
 
 def _observations(model: Any, data: Data, count: int) -> np.ndarray:
-    """Sum of the units' weights; of a sequential model, of those of the observed rows."""
+    """Sum of the weights of the units of which something was observed; of a sequential model, of such rows."""
     weight = np.asarray(data.weight)[:count]
-    if model.sequential:
-        unit, y = np.asarray(data.unit)[:count], np.asarray(data.y)[:count]
-        missing = np.isnan(y).reshape(*y.shape[:2], -1)
-        if data.observed is not None:  # a row, or a cell
-            observed = np.asarray(data.observed, bool)[:count]
-            missing = missing | ~observed.reshape(*observed.shape[:2], -1)
-        seen = ~np.all(missing, axis=2)
-        weight = np.where(seen, np.take_along_axis(weight, unit, axis=1), 0)
+    if model.sequential or model.missing or data.observed is not None:
+        seen = _seen(data, count)
+        unit = np.arange(seen.shape[1])[None] if data.unit is None else np.asarray(data.unit)[:count]
+        unit = np.broadcast_to(unit, seen.shape)
+        if model.sequential:
+            weight = np.where(seen, np.take_along_axis(weight, unit, axis=1), 0)
+        else:
+            units = np.zeros((len(seen), weight.shape[1]), bool)
+            np.logical_or.at(units, (np.arange(len(seen))[:, None], unit), seen)
+            weight = np.where(units, weight, 0)
     with np.errstate(over="ignore", invalid="ignore"):  # weights that overflow are INVALID_DATA
         found = np.asarray(np.sum(weight, axis=1, dtype=np.float64))
     return found if len(found) == count else np.full(count, found[0])
+
+
+def _seen(data: Data, count: int) -> np.ndarray:
+    """Which rows have an observed cell, (count, n)."""
+    y = np.asarray(data.y)[:count]
+    missing = np.isnan(y).reshape(*y.shape[:2], -1)
+    if data.observed is not None:  # a row, or a cell
+        observed = np.asarray(data.observed, bool)[:count]
+        missing = missing | ~observed.reshape(*observed.shape[:2], -1)
+    return ~np.all(missing, axis=2)
 
 
 def _run_restarts(

@@ -45,8 +45,9 @@ class _Record:
     params : in the user's units. log_likelihood, log_prior, objective : nats, of those params. status : `Status`.
     flags : `Flag` bits. problems : `Problem` bits, why a dataset is INVALID_DATA. iterations : E-steps of the chosen
     restart, later passes included. remaining : estimated gain left, nats. n_observations : sum of the weights of the
-    units. restarts : the landscape, (R,) a dataset; see `Landscape`. certificate : see `Certificate`. n_free : free
-    parameters, one number for all unless they depend on a dataset's rows, as in `PLSA`.
+    units, without those of which nothing was observed. restarts : the landscape, (R,) a dataset; see `Landscape`.
+    certificate : see `Certificate`. n_free : free parameters, one number for all unless they depend on a dataset's
+    rows, as in `PLSA`.
     """
 
     model: Model

@@ -49,6 +49,8 @@ class Exponential(FamilyDefaults):
     collapse, so only a `Degeneracy(min_rows=...)` of one's own makes a fit DEGENERATE.
     """
 
+    continuous = True
+
     blocks: ClassVar[Any] = ExponentialParams
 
     def check(self, data: Data) -> None:

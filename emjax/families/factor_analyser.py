@@ -66,6 +66,8 @@ class FactorAnalyser(FamilyDefaults):
     variables (`factors.sweep`). There are no priors and no fixed blocks.
     """
 
+    continuous = True
+
     n_factors: int
     uniquenesses: str = "component"
     min_uniqueness: float = 1e-6

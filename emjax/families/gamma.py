@@ -54,6 +54,8 @@ class Gamma(FamilyDefaults):
     distribution). A component collapses as its shape grows: its scale is the coefficient of variation, a^(-1/2).
     """
 
+    continuous = True
+
     blocks: ClassVar[Any] = GammaParams
 
     def check(self, data: Data) -> None:

@@ -59,6 +59,8 @@ class Gaussian(FamilyDefaults):
     Data: y (n,) or (n, d).
     """
 
+    continuous = True
+
     covariance: str = "full"
     blocks: ClassVar[Any] = GaussianParams
 

@@ -99,6 +99,16 @@ class Independent(FamilyDefaults):
         return any(family.missing for family in self.families)
 
     @property
+    def continuous(self) -> bool:  # type: ignore[override]
+        """Where any member is."""
+        return any(getattr(family, "continuous", False) for family in self.families)
+
+    @property
+    def extra(self) -> int:
+        """As many as the member with the most: the others have parameters there too."""
+        return max(family.extra for family in self.families)
+
+    @property
     def uses(self) -> tuple[str, ...]:
         """What any member uses."""
         return tuple(sorted({name for family in self.families for name in family.uses}))

@@ -62,6 +62,8 @@ class LinearRegression(FamilyDefaults):
     The likelihood is maximised exactly: scale divides by the component's rows, not by rows less coefficients.
     """
 
+    continuous = True
+
     intercept: bool = True
     scale: Literal["component", "common"] = "component"
     shared: Any = None

@@ -77,6 +77,8 @@ class StudentT(FamilyDefaults):
     engine guards: see `DegreesForm.step`.
     """
 
+    continuous = True
+
     covariance: str = "full"
     degrees: str | float = "component"
     degrees_range: tuple[float, float] = (0.1, 1000.0)

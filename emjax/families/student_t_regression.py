@@ -71,6 +71,8 @@ class StudentTRegression(FamilyDefaults):
     The steps are those of `StudentT`.
     """
 
+    continuous = True
+
     intercept: bool = True
     scale: Literal["component", "common"] = "component"
     degrees: str | float = "component"

@@ -146,6 +146,11 @@ class WithComponent(FamilyDefaults):
             raise DataError(f"WithComponent(family={self.family!r}) is not a family: try Gaussian().")
         if isinstance(self.density, type) or not hasattr(self.density, "log_prob") or hasattr(self.density, "blocks"):
             raise DataError(f"WithComponent(density={self.density!r}): use UniformNoise() or PointMass().")
+        if self.continuous and isinstance(self.density, PointMass):
+            raise DataError(
+                f"WithComponent({self.family!r}, PointMass()): beside a density a point mass has no likelihood: use "
+                "UniformNoise(), or a family of counts."
+            )
 
     @property
     def blocks(self) -> Any:
@@ -161,6 +166,11 @@ class WithComponent(FamilyDefaults):
     def extra(self) -> int:
         """One more than the inner family has."""
         return self.family.extra + 1
+
+    @property
+    def continuous(self) -> bool:  # type: ignore[override]
+        """As the inner family."""
+        return getattr(self.family, "continuous", False)
 
     @property
     def uses(self) -> tuple[str, ...]:

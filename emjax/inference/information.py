@@ -33,6 +33,7 @@ from emjax.engine.results import Fit, Fits
 
 KINDS = ("observed", "opg", "sandwich", "cluster")
 SINGULAR = 1e-10  # an eigenvalue of the information, scaled to a unit diagonal, below this is 0
+FLAT = 1e-14  # a diagonal entry below this, of the largest, is rounding
 TOUCHED = 1e-6  # a share of a parameter's gradient, or of a null vector, below this is rounding
 
 
@@ -230,7 +231,8 @@ def inverse(matrix: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarra
     usable = np.all(np.isfinite(np.where(held[:, :, None] | held[:, None, :], 0.0, matrix)), axis=(1, 2))
     out = held | ~usable[:, None]
     diagonal = np.diagonal(matrix, axis1=1, axis2=2)
-    flat = ~out & ~(diagonal > 0)
+    largest = np.max(np.where(out, 0.0, diagonal), axis=1, initial=0.0, keepdims=True)
+    flat = ~out & ~(diagonal > FLAT * largest)
     out = out | flat
     scale = np.where(out, 1.0, 1.0 / np.sqrt(np.where(out, 1.0, diagonal)))
     both = out[:, :, None] | out[:, None, :]

@@ -14,6 +14,8 @@ from emjax import (
     MixtureParams,
     NegativeBinomial,
     NegativeBinomialParams,
+    NegativeBinomialRegression,
+    NegativeBinomialRegressionParams,
     PointMass,
     Poisson,
     PoissonParams,
@@ -76,30 +78,44 @@ def noise_case(name: str, n_free: int, *, grouped: bool = False, frequency: bool
 
 
 def inflated_data(near: MixtureParams, n: int, seed: int) -> Data:
+    """Means of the components, or by their lines."""
     rng = np.random.default_rng(seed)
     of = labels(rng, near.latent.weights, np.arange(n))
-    means, sizes = near.family
-    inner = np.minimum(of, len(means) - 1)
-    y = rng.poisson(rng.gamma(sizes[inner], means[inner] / sizes[inner]))
-    return Data(np.where(of == len(means), 0.0, y))
+    blocks, sizes = near.family
+    inner = np.minimum(of, len(sizes) - 1)
+    x, means = None, blocks[inner]
+    if isinstance(near.family, NegativeBinomialRegressionParams):
+        x = rng.uniform(0.0, 10.0, (n, 1))
+        means = np.exp(means[:, 0] + means[:, 1] * x[:, 0])
+    y = rng.poisson(rng.gamma(sizes[inner], means / sizes[inner]))
+    return Data(np.where(of == len(sizes), 0.0, y), x)
 
 
-def inflated_case(name: str, n_free: int, components: int, *, slow: bool = True) -> Case:
+def inflated_case(name: str, n_free: int, components: int, *, regression: bool = False, slow: bool = True) -> Case:
     shares = {2: ([0.7, 0.3], [0.6, 0.4]), 3: ([0.4, 0.3, 0.3], [0.4, 0.4, 0.2])}[components]
-    sizes = np.array([5.0, 10.0])[: components - 1]
-    near = mixture(shares[0], NegativeBinomialParams(np.array([4.0, 25.0])[: components - 1], sizes))
-    away = mixture(shares[1], NegativeBinomialParams(np.array([7.0, 18.0])[: components - 1], 0.5 * sizes))
+    sizes = np.array([8.0 if regression else 5.0, 10.0])[: components - 1]
+    record, family = NegativeBinomialParams, NegativeBinomial()
+    blocks: tuple[Any, Any] = [4.0, 25.0], [7.0, 18.0]
+    if regression:
+        record, family = NegativeBinomialRegressionParams, NegativeBinomialRegression()
+        blocks = [[0.5, 0.2], [3.0, -0.1]], [[1.2, 0.1], [2.0, 0.0]]
+    near = mixture(shares[0], record(np.array(blocks[0])[: components - 1], sizes))
+    away = mixture(shares[1], record(np.array(blocks[1])[: components - 1], 0.5 * sizes))
     data, weight, unit = weighted(inflated_data(near, ROWS, 0), False)
     mass = with_component.point_mass(data.y, 0.0)
 
     def log_prob(params: Any) -> np.ndarray:
-        means = negative_binomial.constant_means(params, data.y)
+        if regression:
+            design = np.column_stack([np.ones(ROWS), np.asarray(data.x)])
+            means = negative_binomial.regression_means(params, design, np.zeros(ROWS))
+        else:
+            means = negative_binomial.constant_means(params, data.y)
         return np.vstack([negative_binomial.log_prob(means, params.sizes, data.y), mass])
 
     problem = MixtureProblem(log_prob, lambda resp, rows: {}, lambda params: 0.0, weight, unit)
     return Case(
         name=name,
-        model=Mixture(WithComponent(NegativeBinomial(), PointMass()), components),
+        model=Mixture(WithComponent(family, PointMass()), components),
         data=data,
         near=near,
         away=away,
@@ -162,6 +178,7 @@ def poisson_case(name: str, n_free: int, *, regression: bool = False, gated: boo
         n_free=n_free,
         many=room(poisson_data(near, MANY, 1)),
         exact_m_step=not (regression or gated),
+        closed=not (regression and gated),
         exchangeable=False,
         slow=slow,
     )
@@ -172,7 +189,9 @@ CASES: tuple[Case, ...] = (
     noise_case("gaussian-noise-grouped-frequencies", 12, grouped=True, frequency=True),
     inflated_case("zero-inflated-negative-binomial", 3, 2, slow=False),
     inflated_case("zero-inflated-negative-binomial-two", 6, 3),
+    inflated_case("zero-inflated-negative-binomial-regression", 4, 2, regression=True),
     poisson_case("zero-inflated-poisson", 2),
     poisson_case("zero-inflated-poisson-regression", 3, regression=True),
     poisson_case("zero-inflated-poisson-gated", 3, gated=True),
+    poisson_case("zero-inflated-poisson-regression-gated", 4, regression=True, gated=True),
 )
