@@ -19,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import emjax
+from bench import models
 from bench.starts import BEST_OF, SAME_MODE, wilson
 from emjax import Data, Mixture
 from tests import (
@@ -35,6 +36,10 @@ from tests.references import factor_cases, gaussian_cases
 
 KEY = 0
 RACED = 40  # restarts of the race
+DRAWN = (
+    "one slope", "units of 4", "t regressions", "binomial regressions", "noise", "binomials", "mixed items",
+    "log density", "switching", "gated Gaussian",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -106,9 +111,18 @@ def _others() -> Iterator[Row]:
     yield Row("faithful with holes, K2", Mixture(emjax.MissingGaussian(), 2), Data(y), np.inf)
 
 
+def _drawn() -> Iterator[Row]:
+    """Models without a reference file of more than one component: the first data set of `bench/models.py`."""
+    for row in models.rows():
+        if any(text in row.name for text in DRAWN):
+            data = row.make(np.random.default_rng(1), 1)
+            one = Data(*(None if value is None else value[0] for value in data))
+            yield Row(f"drawn: {row.name}", row.model, one, np.inf)
+
+
 def rows() -> Iterator[Row]:
     """Every case of more than one component."""
-    for group in (_counts, _gating, _classes, _chains, _positive, _heavy_tails, _zeros, _factors, _others):
+    for group in (_counts, _gating, _classes, _chains, _positive, _heavy_tails, _zeros, _factors, _others, _drawn):
         yield from (row for row in group() if getattr(row.model, "n_components", 2) > 1)
 
 
