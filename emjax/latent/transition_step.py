@@ -9,7 +9,9 @@ from emjax.base import recursions
 from emjax.base.records import Array
 
 INNER_STEPS = 3  # of the M-step of a stationary chain
-DAMPING = (0.0, 1.0, 16.0)  # times the transitions out of each state: the longest step that does not lower Q is taken
+# Constants that shorten a step, times the transitions out of each state, and times `bend` below: the longest step that
+# does not lower Q is taken.
+DAMPING = ((0.0, 0.0), (1.0, 0.0), (16.0, 0.0), (0.0, 1.0), (0.0, 8.0))
 
 
 def shares(counts: Array, otherwise: Array) -> Array:
@@ -41,8 +43,10 @@ def with_stationary_start(counts: Array, entering: Array, transitions: Array) ->
         pull = pull - jnp.min(pull, axis=1, keepdims=True)
         best = current
         slack = 4.0 * jnp.finfo(value.dtype).eps * jnp.abs(value)
-        for damping in reversed(DAMPING):  # the shortest first: the last that is good enough stays
-            point = shares(counts + here * (pull + damping * total), here)
+        # Where a state is hardly ever left, log pi bends as much as this: it follows the ratios of small probabilities.
+        bend = jnp.sum(entering) / jnp.maximum(1.0 - jnp.max(jnp.diagonal(here)), jnp.finfo(here.dtype).eps)
+        for of_total, of_bend in reversed(DAMPING):  # the shortest first: the last that is good enough stays
+            point = shares(counts + here * (pull + of_total * total + of_bend * bend), here)
             reached = q(point)
             best = jax.tree.map(lambda a, b: jnp.where(reached >= value - slack, a, b), (point, reached), best)  # noqa: B023
         return best
