@@ -31,7 +31,7 @@ def test_the_m_step_gains_however_seldom_a_state_is_left(leaving: float, ratio: 
 
 @pytest.mark.slow
 def test_sequences_that_never_switch_end_where_the_mixture_of_sequences_does() -> None:
-    """At the edge of the space, where probabilities of 0 have a ratio; 0.2 nats above where the steps once stood still."""
+    """At the edge of the space, where probabilities of 0 have a ratio; 0.2 nats above where steps stood still."""
     counts = np.random.default_rng(16).poisson(np.where(np.arange(100) % 50 < 25, 5.0, 1.0)).astype(float)
     data = Data(counts, unit=np.repeat(np.arange(25), 4))
     chain = emjax.fit(HiddenMarkov(Poisson(), 2, "stationary"), data, 0, restarts=8)
