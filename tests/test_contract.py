@@ -16,7 +16,7 @@ LATER = {
 
 
 def marks(case: Case) -> list[pytest.MarkDecorator]:
-    """The first models' variants are slow, those of the others long."""
+    """The first models' variants are slow, as the first cases in `LATER` are; variants of the others are long."""
     if case.name in LATER:
         return [pytest.mark.slow]
     if not case.slow:

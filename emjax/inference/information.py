@@ -82,7 +82,8 @@ def standard_errors(
     (U,) or (D, U) of groups of units, for kind "cluster"; by default the units, such as sequences. covariance : also
     the covariance matrices.
 
-    Errors: `DataError` for settings that are not known, and for a model of one's own that jax cannot differentiate.
+    Errors: `DataError` for settings that are not known, and, of every kind but "opg", for a model of one's own that jax
+    cannot differentiate twice.
     """
     meat = _Meat(*_checked(kind, weights, lags))
     at = after.point(fits)
