@@ -14,6 +14,7 @@ from tests.rows import (
     independent,
     linear_regression,
     log_density,
+    plsa,
     positive,
     student_t,
     with_component,
@@ -35,4 +36,5 @@ CASES: tuple[Case, ...] = (
     *factors.CASES,
     *gated_weights.CASES,
     *gaussian_missing.CASES,
+    *plsa.CASES,
 )

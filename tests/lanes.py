@@ -34,8 +34,12 @@ class Case:
     responsibilities)`, `log_prior(params)`, and where `closed` is True `m_step(params, responsibilities)` and
     `em(params, iterations)`, as in tests/oracle/problem.py; `predict(params)` where it predicts no labels.
     many : a larger design to simulate on, weights of 1; its y is ignored, and `data` are padded to its size.
-    exact_m_step : whether the M-step maximises Q. exchangeable : whether components may swap labels. slow : left to
-    the slow tests.
+    exact_m_step : whether the M-step maximises Q. exchangeable : whether components may swap labels. identified : how
+    many of the n_free coordinates the data identify, where not all; 0 where a fit is no maximum of the likelihood.
+    slow : left to the slow tests.
+
+    Blocks of rows (`Model.row_blocks`) are as long as `many`, their first rows those of `data`; n_free counts padding.
+    An oracle whose objective is not log-likelihood plus log prior has `objective(params)`.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Case:
     exact_m_step: bool = True
     closed: bool = True
     exchangeable: bool = True
+    identified: int | None = None
     slow: bool = False
 
 
@@ -95,6 +100,22 @@ def arrange(case: Case, units: Any, factor: float = 1.0, fill: float = 0.0, weig
     return Data(**fields, weight=weight)
 
 
+def of_rows(case: Case, params: Any, rows: Any, size: int) -> Any:
+    """Parameters with these rows of their blocks of rows, NaN from there to `size`."""
+    blocks = {}
+    for name in case.model.row_blocks:
+        block = np.asarray(getattr(params, name))
+        blocks[name] = np.full((size, *block.shape[1:]), np.nan, block.dtype)
+        blocks[name][: len(rows)] = block[rows]
+    return params._replace(**blocks) if blocks else params
+
+
+def bare(case: Case, params: Any, rows: Any = None) -> Any:
+    """User's parameters without the rows of padding, or these rows of theirs."""
+    rows = np.arange(len(case.data.y)) if rows is None else rows
+    return of_rows(case, params, rows, len(rows))
+
+
 def weight_dtype(case: Case) -> Any:
     """Booleans where the case gives no weights: the faster way of the E-step."""
     return np.bool_ if case.data.weight is None else np.float64
@@ -102,8 +123,8 @@ def weight_dtype(case: Case) -> Any:
 
 def permutation(case: Case) -> np.ndarray:
     """A cycle of the labels, no involution where there are three."""
-    n_components = case.model.n_components
-    return np.roll(np.arange(n_components), 1)
+    n_labels = case.model.n_topics if case.model.row_blocks else case.model.n_components
+    return np.roll(np.arange(n_labels), 1)
 
 
 # --- compiled once a case -------------------------------------------------------------------------------------------
@@ -242,23 +263,33 @@ def step(model: Any, prior: Any, fixed: Any, data: Data, params: Any) -> Step:
     return Step(problem, log_likelihood, objective, model.to_user(after, prepared))
 
 
+def units_of(case: Case) -> dict[str, np.ndarray]:
+    """The units of the case's data that each arrangement holds, in its order."""
+    units = np.arange(n_units(case.data))
+    some = units[: len(units) // 2]
+    every = dict.fromkeys(("near", "away", "nan", "relabelled"), units)
+    shuffled = np.random.default_rng(0).permutation(units)
+    return {**every, "permuted": shuffled, "weight 2": some, "twice": np.repeat(some, 2)}
+
+
 def arrangements(case: Case) -> dict[str, tuple[Data, Any]]:
     """The datasets and parameters at which a model is asked."""
-    units = np.arange(n_units(case.data))
-    shuffled = np.random.default_rng(0).permutation(units)
-    some = units[: len(units) // 2]
-    near, relabelled = case.near, case.near
+    near, relabelled, held = case.near, case.near, units_of(case)
     if case.exchangeable:
         relabelled = jax.tree.map(np.asarray, case.model.relabel(near, permutation(case)))
     simulated, _ = case.model.sample(jax.random.key(1), *jax.tree.map(jnp.asarray, (near, case.many)))
+
+    def at(lane: str, params: Any, **how: Any) -> tuple[Data, Any]:
+        return arrange(case, held[lane], **how), of_rows(case, params, held[lane], len(case.many.y))
+
     return {
-        "near": (arrange(case, units), near),
-        "away": (arrange(case, units), case.away),
-        "nan": (arrange(case, units, fill=np.nan), near),
-        "permuted": (arrange(case, shuffled), near),
-        "relabelled": (arrange(case, units), relabelled),
-        "weight 2": (arrange(case, some, factor=2.0), near),
-        "twice": (arrange(case, np.repeat(some, 2)), near),
+        "near": at("near", near),
+        "away": at("away", case.away),
+        "nan": at("nan", near, fill=np.nan),
+        "permuted": at("permuted", near),
+        "relabelled": at("relabelled", relabelled),
+        "weight 2": at("weight 2", near, factor=2.0),
+        "twice": at("twice", near),
         "simulated": (jax.tree.map(np.asarray, simulated), case.away),
     }
 
@@ -289,7 +320,8 @@ def points(case: Case) -> dict[str, Point]:
 def single(case: Case, dtype: Any = np.float64) -> Step:
     """One EM step from `near`, not compiled, one lane, boolean weights where the case has none."""
     data = arrange(case, np.arange(n_units(case.data)), fill=np.nan, weight_dtype=weight_dtype(case))
-    data, params = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, (data, case.near))
+    params = arrangements(case)["near"][1]
+    data, params = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, (data, params))
     return jax.device_get(step(case.model, case.prior, case.fixed, *jax.tree.map(jnp.asarray, (data, params))))
 
 

@@ -1,17 +1,15 @@
 """Probabilistic latent semantic analysis by loops over documents, terms and topics. No jax.
 
 Parameters are records with topics_of_documents (D, K) and terms_of_topics (K, V); `weight` (D,) counts documents.
+Rows of topics beyond the documents are left alone.
 """
 
 from math import log
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-
-class Params(NamedTuple):
-    topics_of_documents: np.ndarray
-    terms_of_topics: np.ndarray
+from tests.oracle.mixture import Posterior
 
 
 class PLSAProblem:
@@ -31,7 +29,7 @@ class PLSAProblem:
     def objective(self, params: Any) -> float:
         """Expected complete-data log-likelihood plus the entropy of the topics over beta, at the tempered posterior."""
         value = 0.0
-        posterior = self.e_step(params)
+        posterior = self.e_step(params).responsibilities
         for d, v in zip(*np.nonzero(self.counts)):
             for k in range(self.k(params)):
                 share = posterior[d, k, v]
@@ -43,8 +41,8 @@ class PLSAProblem:
     def k(self, params: Any) -> int:
         return len(params.terms_of_topics)
 
-    def e_step(self, params: Any) -> np.ndarray:
-        """p(topic | document, term), (D, K, V), to the power beta and made to sum to 1."""
+    def e_step(self, params: Any) -> Posterior:
+        """Log-likelihood, and p(topic | document, term), (D, K, V), to the power beta and made to sum to 1."""
         n_documents, n_terms = self.counts.shape
         posterior = np.zeros((n_documents, self.k(params), n_terms))
         for d in range(n_documents):
@@ -52,7 +50,11 @@ class PLSAProblem:
                 joint = params.topics_of_documents[d] * params.terms_of_topics[:, v]
                 if sum(joint) > 0:
                     posterior[d, :, v] = joint**self.beta / sum(joint**self.beta)
-        return posterior
+        return Posterior(self.log_likelihood(params), posterior)
+
+    def log_prior(self, params: Any) -> float:
+        """There is none."""
+        return 0.0
 
     def q(self, params: Any, posterior: np.ndarray) -> float:
         """The expected complete-data log-likelihood, nats."""
@@ -63,7 +65,7 @@ class PLSAProblem:
                 value += self.weight[d] * self.counts[d, v] * posterior[d, k, v] * joint
         return value
 
-    def m_step(self, posterior: np.ndarray) -> Params:
+    def m_step(self, params: Any, posterior: np.ndarray) -> Any:
         """Shares of the expected tokens; documents without tokens have even ones."""
         n_documents, n_topics, n_terms = posterior.shape
         topics, terms = np.full((n_documents, n_topics), 1.0 / n_topics), np.zeros((n_topics, n_terms))
@@ -74,12 +76,12 @@ class PLSAProblem:
             for k in range(n_topics):
                 for v in range(n_terms):
                     terms[k, v] += self.weight[d] * self.counts[d, v] * posterior[d, k, v]
-        return Params(topics, terms / terms.sum(axis=1, keepdims=True))
+        return params._replace(topics_of_documents=topics, terms_of_topics=terms / terms.sum(axis=1, keepdims=True))
 
     def em(self, params: Any, iterations: int) -> Any:
         """Parameters after a number of iterations."""
         for _ in range(iterations):
-            params = self.m_step(self.e_step(params))
+            params = self.m_step(params, self.e_step(params).responsibilities)
         return params
 
 
