@@ -105,6 +105,33 @@ def test_a_model_without_derivatives_says_so() -> None:
             asked()
 
 
+class ReverseOnly(Walks):
+    """The same by a function that was given derivatives in reverse alone."""
+
+    def terms(self, params: Any, prepared: Data) -> emjax.Terms:
+        weight = jnp.asarray(prepared.weight, prepared.y.dtype)
+        return emjax.Terms(reverse_only(prepared.y - params), weight, jnp.arange(weight.shape[0]))
+
+
+@jax.custom_vjp
+def reverse_only(residual: Any) -> Any:
+    return -0.5 * residual**2
+
+
+reverse_only.defvjp(lambda residual: (reverse_only(residual), residual), lambda residual, slope: (-residual * slope,))
+
+
+def test_scores_need_derivatives_and_terms() -> None:
+    def asked(model: emjax.Model) -> emjax.StandardErrors:
+        fit = emjax.fit(model, Data(np.arange(9.0)), 0, restarts=1, start=np.zeros(()), certificate=False)
+        return emjax.standard_errors(fit, "opg")
+
+    with pytest.raises(DataError, match="ReverseOnly cannot be differentiated .*certificate=False and bootstrap"):
+        asked(ReverseOnly())
+    with pytest.raises(DataError, match="Walks has no terms, of which scores are made: give it terms"):
+        asked(Walks())
+
+
 def test_why_there_is_no_error_stands_in_its_place() -> None:
     names = np.array(["weights", "covariances[0,0]"], object)
     numbers = np.array([[0.0, 2.0]])

@@ -12,7 +12,7 @@ from emjax.base.family_defaults import FamilyDefaults as FamilyDefaults
 from emjax.base.latent_structure import Latent as Latent
 from emjax.base.records import Array, Data, Expectation, Params, Terms
 from emjax.base.settings import Degeneracy
-from emjax.base.status import Flag, Problem
+from emjax.base.status import DataError, Flag, Problem
 
 
 @runtime_checkable
@@ -202,7 +202,8 @@ class Model(Protocol):
 
     def terms(self, params: Params, prepared: Any) -> Terms:
         """The log-likelihood term by term, for standard errors that rest on the scores of independent units."""
-        raise TypeError(f"{type(self).__name__} has no terms: only the observed information is known of it.")
+        name = type(self).__name__
+        raise DataError(f"{name} has no terms, of which scores are made: give it terms(), or ask for kind='observed'.")
 
     def order(self, params: Params, prepared: Any) -> Array | None:
         """The permutation of the labels that suits `to_free` near a boundary; None where there are no labels."""

@@ -21,7 +21,7 @@ class NotDifferentiable(DataError):
 
 
 @contextmanager
-def of(model: Model) -> Iterator[None]:
+def _of(model: Model) -> Iterator[None]:
     """Where the derivatives of a model are traced: what jax refuses to differentiate raises `NotDifferentiable`.
 
     jax has no exception of its own for it: `lax.while_loop` in reverse is a ValueError, a custom rule for one direction
@@ -44,11 +44,24 @@ def inside(free: Array, boundary: Array) -> Array:
     return jnp.where(boundary == 1, jnp.maximum(free, EDGE), free)
 
 
-def information(gradient: Callable[[Array], Array], free: Array) -> Array:
-    """Minus the Hessian (m, m), symmetric, from the gradient of a function."""
-    _, along = jax.linearize(gradient, free)
+def score(model: Model, objective: Callable[[Array], Array], free: Array) -> Array:
+    """The gradient (m,) of a model's objective."""
+    with _of(model):
+        return jax.grad(objective)(free)
+
+
+def score_and_information(model: Model, objective: Callable[[Array], Array], free: Array) -> tuple[Array, Array]:
+    """The gradient (m,) of a model's objective and minus its Hessian (m, m)."""
+    with _of(model):
+        gradient, hessian = gradient_and_hessian(jax.grad(objective), free)
+    return gradient, -hessian
+
+
+def gradient_and_hessian(gradient: Callable[[Array], Array], free: Array) -> tuple[Array, Array]:
+    """Of a function, (m,) and (m, m), symmetric, from its gradient."""
+    found, along = jax.linearize(gradient, free)
     columns = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))
-    return -0.5 * (columns + columns.T)
+    return found, 0.5 * (columns + columns.T)
 
 
 def scores(model: Model, prepared: Any, at: Callable[[Array], Params], free: Array) -> tuple[Terms, Array, Array]:
@@ -58,7 +71,8 @@ def scores(model: Model, prepared: Any, at: Callable[[Array], Params], free: Arr
         terms = model.terms(at(free), prepared)
         return terms.log_likelihood, terms
 
-    _, along, terms = jax.linearize(log_likelihood, free, has_aux=True)
+    with _of(model):
+        _, along, terms = jax.linearize(log_likelihood, free, has_aux=True)
+        found = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))
     weight = terms.weight.astype(free.dtype)
-    found = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))
     return terms, weight, jnp.where((weight > 0)[None, :], found, 0.0)

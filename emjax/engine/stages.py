@@ -101,12 +101,15 @@ def curvature(
         data = blocks.take(prepared, dataset)
         params = model.canonical(params, data)
         free = model.to_free(params, data)
-        gradient = jax.grad(lambda free: em.objective_at(model, model.from_free(free, data, params), data))
-        information = jnp.zeros((0, 0), free.dtype)
-        with derivatives.of(model):
-            if second:
-                information = derivatives.information(gradient, free)
-            return Curvature(free, gradient(free), information, model.boundary(params, data))
+
+        def objective(free: Array) -> Array:
+            return em.objective_at(model, model.from_free(free, data, params), data)
+
+        if second:
+            score, information = derivatives.score_and_information(model, objective, free)
+        else:
+            score, information = derivatives.score(model, objective, free), jnp.zeros((0, 0), free.dtype)
+        return Curvature(free, score, information, model.boundary(params, data))
 
     return blocks.map_blocks(one, width, count, dataset, params)
 

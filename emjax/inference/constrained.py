@@ -86,18 +86,17 @@ class Examine:
             return _unbounded(parameter(offset), self.support)
 
         offset = _moved(objective, value, move)
-        gradient, slope = jax.grad(objective), jax.jacfwd(value)
-        with derivatives.of(model):
-            score, information = gradient(offset), derivatives.information(gradient, offset)
+        score, information = derivatives.score_and_information(model, objective, offset)
+        slope, curvature = derivatives.gradient_and_hessian(jax.jacfwd(value), offset)
         return Point(
             offset,
             objective(offset),
             parameter(offset),
             value(offset),
             score,
-            slope(offset),
+            slope,
             information,
-            -derivatives.information(slope, offset),
+            curvature,
             boundary,
         )
 

@@ -82,8 +82,8 @@ def standard_errors(
     (U,) or (D, U) of groups of units, for kind "cluster"; by default the units, such as sequences. covariance : also
     the covariance matrices.
 
-    Errors: `DataError` for settings that are not known, and, of every kind but "opg", for a model of one's own that jax
-    cannot differentiate twice.
+    Errors: `DataError` for settings that are not known, and for a model of one's own that jax cannot differentiate
+    (twice, but for kind "opg").
     """
     meat = _Meat(*_checked(kind, weights, lags))
     at = after.point(fits)
@@ -170,9 +170,9 @@ class _Meat:
 
         information = meat = jnp.zeros((free.shape[0],) * 2, free.dtype)
         if self.kind != "opg":
-            gradient = jax.grad(lambda free: em.objective_at(model, at(free), prepared))
-            with derivatives.of(model):
-                information = derivatives.information(gradient, free)
+            _, information = derivatives.score_and_information(
+                model, lambda free: em.objective_at(model, at(free), prepared), free
+            )
         if self.kind != "observed":
             meat = self._meat(model, prepared, at, free, extra)
         return Derivatives(information, meat, jax.jacfwd(natural)(free), boundary)

@@ -56,9 +56,9 @@ class _Examine:
         boundary = model.boundary(params, prepared)
         free = model.to_free(params, prepared)
         inside = derivatives.inside(free, boundary)
-        gradient = jax.grad(lambda f: em.objective_at(model, model.from_free(f, prepared, params), prepared))
-        with derivatives.of(model):
-            score, information = gradient(inside), derivatives.information(gradient, inside)
+        score, information = derivatives.score_and_information(
+            model, lambda free: em.objective_at(model, model.from_free(free, prepared, params), prepared), inside
+        )
         objective = em.objective_of(model, given, prepared, expectation.log_likelihood)
         degenerate = (flags & Flag.DEGENERATE) > 0
         return _Point(objective, expectation.log_likelihood, degenerate, free, score, information, boundary)
