@@ -50,8 +50,10 @@ def main() -> None:
         first_fit(*arguments.one)
         return
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode beside it
     taken: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as bytecode:
+        clean["PYTHONPYCACHEPREFIX"] = bytecode
         for turn in range(arguments.repeats + 1):  # the first fills the caches, also that of the files
             for way in WAYS:
                 command = [sys.executable, __file__, "--one", way, folder]

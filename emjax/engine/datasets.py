@@ -158,7 +158,7 @@ def _array(name: str, value: Any) -> np.ndarray:
         raise DataError(f"{name} holds values that are not numbers ({error}): convert them first.") from None
     if name in ("observed",) or (name == "weight" and array.dtype == np.bool_):
         return array.astype(np.bool_)
-    return array if name == "unit" else array.astype(np.float64)
+    return array if name == "unit" else array.astype(np.float64, copy=False)
 
 
 def _with_units(data: Data) -> Data:

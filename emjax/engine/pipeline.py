@@ -91,7 +91,8 @@ def _run_restarts(
         if params is None:
             params = jax.tree.map(lambda a: np.full((chunk.count, plan.cap, *a.shape[1:]), np.nan), lanes.params)
         put(params, (dataset, restart), lanes.params)
-        active = active[~(choice.unseen(landscape)[active] < choice.ENOUGH)]
+        if turn + 1 < plan.max_rounds:
+            active = active[~(choice.unseen(landscape)[active] < choice.ENOUGH)]
     if params is None:
         params = _shapes_of_params(plan, chunk, prepared)
     return landscape, params
