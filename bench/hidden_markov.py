@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import emjax
-from bench import models, timing
+from bench import _model_samples, timing
 
 ITERATIONS = 50
 OF_HMMLEARN = 50  # datasets
@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     settings = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    y = np.asarray(models._series(np.random.default_rng(1), settings.datasets).y)
+    y = np.asarray(_model_samples.series(np.random.default_rng(1), settings.datasets).y)
     start = emjax_fits(y, None, 1).params
     some = slice(0, OF_HMMLEARN)
     its_start = jax.tree.map(lambda a: a[some], start)
