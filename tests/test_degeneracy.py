@@ -39,8 +39,38 @@ def test_the_rules_of_collapse() -> None:
     assert _flags(1.0, 8.9) == Flag.SUSPECT
     assert _flags(1.0, 9.1) == Flag.NONE
     # One component, or one scale: no rule.
-    assert not _flags(1e-9, 1.0, k=1) & Flag.DEGENERATE
+    assert not _flags(1e-5, 1.0, k=1) & Flag.DEGENERATE
     assert not _flags(1.0, 0.1, scale="common") & Flag.DEGENERATE
+
+
+def test_a_scale_of_rounding_is_a_collapse_whatever_the_rules() -> None:
+    never = {"min_scale_ratio": 0.0, "min_rows": 0.0}
+    eps = float(jnp.finfo(jnp.float32).eps)
+    for k, scale in ((1, "component"), (2, "common"), (2, "component")):
+        assert _flags(15.0 * eps, 50.0, scale, k=k, **never) & Flag.DEGENERATE
+        assert not _flags(17.0 * eps, 50.0, scale, k=k, **never) & Flag.DEGENERATE
+
+
+EXACT = np.random.default_rng(3).random(60) < 0.4  # which of two values, or of two lines, without any noise
+SLOPES = np.random.default_rng(4).normal(size=(60, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "k", "data"),
+    [
+        (LinearRegression(scale="common"), 2, Data(np.where(EXACT, 2 + 3 * SLOPES[:, 0], 1 - SLOPES[:, 0]), x=SLOPES)),
+        (LinearRegression(), 1, Data(2 + 3 * SLOPES[:, 0], x=SLOPES)),
+        (LinearRegression(), 2, Data(np.where(EXACT, 1.0, 0.0), x=SLOPES)),
+        (emjax.Gamma(), 2, Data(np.where(EXACT, 1.0, 2.0))),
+    ],
+    ids=["common scale", "one line", "two values", "gammas"],
+)  # fmt: skip
+def test_data_without_noise_are_no_convergence(family: Any, k: int, data: Data) -> None:
+    """All scales collapse together: their ratios say nothing. A saddle is what lies on the way."""
+    fit = emjax.fit(Mixture(family, k), data, SEED, restarts=4)
+    assert fit.status in (Status.DEGENERATE, Status.SADDLE)
+    assert Status.DEGENERATE in fit.restarts.status
 
 
 def test_the_references_interior_rule() -> None:

@@ -26,6 +26,11 @@ def test_rows_that_are_masked_count_as_rows_that_are_left_out() -> None:
     assert masked.bic == pytest.approx(left.bic, abs=1e-9)
 
 
+def test_observed_that_is_no_answer_is_refused() -> None:
+    with pytest.raises(emjax.DataError, match="observed holds NaN"):
+        fits(Mixture(Poisson(), 1), Data(COUNTS, observed=np.full(75, np.nan)))
+
+
 @pytest.mark.parametrize("gone", [0, 11, 24])
 def test_a_unit_counts_while_one_of_its_rows_is_observed(gone: int) -> None:
     """The last one beside padding, too: the datasets differ in size."""

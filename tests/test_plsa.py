@@ -11,22 +11,37 @@ from emjax.base.settings import Degeneracy
 from tests import lanes
 from tests.battery import CLOSE, SAME, bare, close, leaf_rows
 from tests.oracle.plsa import lee_seung
-from tests.rows.plsa import CASES, LENGTHS, TERMS, TOPICS
+from tests.rows.plsa import CASES, LENGTHS, TERMS
 
 CASE = CASES[0]
 MODEL, COUNTS, USED = CASE.model, CASE.data.y, np.flatnonzero(LENGTHS)
+TOPICS = MODEL.n_topics
 
 
 def test_one_step_is_both_updates_of_the_factorisation() -> None:
     """Non-negative matrix factorisation by Kullback-Leibler divergence, map by map, its factors normalised."""
-    point, lengths = lanes.points(CASE)["away"], LENGTHS[USED][:, None]
+    weight = CASE.data.weight[USED][:, None]
+    point, lengths = lanes.points(CASE)["away"], LENGTHS[USED][:, None] * weight
     left, right = CASE.away.topics_of_documents[USED] * lengths, CASE.away.terms_of_topics
     for step in range(1, 21):
-        left, right = lee_seung(COUNTS[USED], left, right)
+        left, right = lee_seung(COUNTS[USED] * weight, left, right)
         topics, terms = left / left.sum(axis=1, keepdims=True), right / right.sum(axis=1, keepdims=True)
         found = bare(CASE, leaf_rows(point.params, step), USED)
         close(found, PLSAParams(topics, terms), CLOSE, f"step {step}")
         left, right = topics * lengths, terms
+
+
+@lanes.in_float64
+def test_what_is_given_of_a_document_without_tokens_counts_for_nothing() -> None:
+    """Its topics are even, from the start on and after an M-step."""
+    data, near = jax.tree.map(jnp.asarray, lanes.arrangements(CASE)["near"])
+    silent = len(LENGTHS) - 1
+    uneven = near.topics_of_documents.at[silent].set(jnp.array([0.7, 0.3]))
+    prepared, _ = MODEL.prepare(data)
+    params = MODEL.from_user(near._replace(topics_of_documents=uneven), prepared)
+    after = MODEL.maximize(MODEL.expect(params, prepared).statistics, params, prepared)
+    for found in (params, after):
+        np.testing.assert_array_equal(found.topics_of_documents[silent], np.full(TOPICS, 1.0 / TOPICS))
 
 
 @lanes.in_float64

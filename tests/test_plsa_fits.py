@@ -1,5 +1,6 @@
 """PLSA through `fit` and `fit_many`: corpora of any size, tempering, files, folding in, perplexity, bad input."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,42 @@ def test_terms_that_no_topic_has_need_smoothing() -> None:
         emjax.held_out_perplexity(fit(), Data(np.eye(TERMS)[:4]), SEED)
     with pytest.raises(DataError, match="5 terms"):
         emjax.fold_in(fit(), Data(new[:, :4]), SEED)
+    for call in (emjax.fold_in, emjax.held_out_perplexity):
+        with pytest.raises(DataError, match="one emjax.Data of documents, not list"):
+            call(fit(), [Data(new)], SEED)  # type: ignore[arg-type]
+
+
+APART = np.array([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.25, 0.25, 0.25, 0.25]])  # no document needs both by its terms
+
+
+def test_smoothing_bounds_what_a_topic_that_goes_to_zero_costs() -> None:
+    """Without it the value says where EM stopped; with it documents that lack a topic cost what they should."""
+    new = np.tile([[0, 0, 0, 9, 9]], (6, 1)).astype(float)
+    new[:, 0] = 1.0  # a token of the other topic: in most documents held out
+    terms = np.array([[0.6, 0.2, 0.1, 0.05, 0.05], [0.0, 0.1, 0.1, 0.4, 0.4]])
+    known = replace(fit(), params=fit().params._replace(terms_of_topics=terms))
+
+    def value(smoothing: float, tol: float) -> float:
+        return emjax.held_out_perplexity(known, Data(new), SEED, smoothing=smoothing, stop=emjax.Stop(tol=tol)).value
+
+    assert value(0.0, 1e-9) > 1.2 * value(0.0, 1e-3)
+    with pytest.raises(DataError, match="hold out tokens of topics that their other tokens exclude"):
+        emjax.held_out_perplexity(replace(fit(), params=fit().params._replace(terms_of_topics=APART)), Data(new), SEED)
+    assert value(0.01, 1e-9) == pytest.approx(value(0.01, 1e-3), rel=1e-2)
+
+
+def test_held_blocks_may_be_lists_and_halves_do_not_depend_on_other_documents() -> None:
+    terms = fit().params.terms_of_topics
+    one, two = (
+        emjax.fit(MODEL, CORPORA[1], SEED, restarts=1, fixed={"terms_of_topics": given})
+        for given in (terms, terms.tolist())
+    )
+    np.testing.assert_array_equal(one.params.topics_of_documents, two.params.topics_of_documents)
+    counts = corpus(8).astype(int)
+    changed = counts.copy()
+    changed[2] = 0
+    kept, other = split_tokens(counts, SEED), split_tokens(changed, SEED)
+    np.testing.assert_array_equal(np.delete(kept, 2, axis=0), np.delete(other, 2, axis=0))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,13 @@ class ReverseOnly(Walks):
         return emjax.Terms(reverse_only(prepared.y - params), weight, jnp.arange(weight.shape[0]))
 
 
+class Slips(Walks):
+    """Terms of the wrong shape."""
+
+    def terms(self, params: Any, prepared: Data) -> emjax.Terms:
+        return emjax.Terms(jnp.ones(3) + prepared.y, prepared.weight, jnp.arange(prepared.y.shape[0]))
+
+
 @jax.custom_vjp
 def reverse_only(residual: Any) -> Any:
     return -0.5 * residual**2
@@ -128,6 +135,8 @@ def test_scores_need_derivatives_and_terms() -> None:
 
     with pytest.raises(DataError, match="ReverseOnly cannot be differentiated .*certificate=False and bootstrap"):
         asked(ReverseOnly())
+    with pytest.raises(TypeError, match="incompatible shapes"):  # a slip is no lack of derivatives
+        asked(Slips())
     with pytest.raises(DataError, match="Walks has no terms, of which scores are made: give it terms"):
         asked(Walks())
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from emjax.base import coordinates, numerics, priors
+from emjax.base import coordinates, design, numerics, priors
 from emjax.base.records import Array
 from emjax.base.settings import Degeneracy
 from emjax.base.status import DataError, Flag
@@ -165,7 +165,8 @@ class CovarianceForm:
         return jnp.sqrt(smallest), jnp.sqrt(jnp.max(numerics.largest_eigenvalue(covariances)))
 
     def flags(self, covariances: Array, total: Array, size: int, deviation: Array, degeneracy: Degeneracy) -> Array:
-        """DEGENERATE and SUSPECT by the named settings; no rule for a tied covariance, or one component by itself.
+        """DEGENERATE and SUSPECT by the named settings, of which none is for a tied covariance, or one component by
+        itself; a scale of nothing but rounding is DEGENERATE whatever they are.
 
         total (K,) : rows of the components. size : parameters of one. deviation (d,) : as in `extreme_scales`.
         """
@@ -174,13 +175,13 @@ class CovarianceForm:
         few = jnp.min(total) < degeneracy.suspect_rows * size
         compared = n_components > 1 or degeneracy.relative_to == "data"
         suspect = few if compared else jnp.zeros((), bool)
-        collapsed = jnp.zeros((), bool)
+        smallest, largest = self.extreme_scales(covariances[:1] if self.tied else covariances, deviation)
+        collapsed = smallest < design.rounding(smallest.dtype)
         if compared and (n_components == 1 or not self.tied):
-            smallest, largest = self.extreme_scales(covariances, deviation)
             if degeneracy.relative_to == "data":
                 largest = jnp.ones_like(largest)
             ratio = smallest / largest
-            collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
+            collapsed |= (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
             if degeneracy.relative_to == "components":
                 suspect |= ratio < degeneracy.suspect_scale_ratio
         return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)

@@ -106,9 +106,14 @@ def magnitude(values: Array) -> Array:
     return jnp.where(largest > 0, jnp.clip(largest, info.tiny * 1e8, info.max * 1e-8), 1.0)
 
 
+def rounding(dtype: Any) -> float:
+    """A scale below this share of the values' own is nothing but rounding."""
+    return ROUNDING * float(jnp.finfo(dtype).eps)
+
+
 def unit_of(mean_square: Array, mean: Array) -> tuple[Array, Array]:
     """Standard deviation, or 1 where it is nothing but rounding (then also True)."""
-    constant = mean_square <= (ROUNDING * jnp.finfo(mean_square.dtype).eps * mean) ** 2
+    constant = mean_square <= (rounding(mean_square.dtype) * mean) ** 2
     return jnp.where(constant, 1.0, jnp.sqrt(mean_square)), constant
 
 
@@ -178,7 +183,8 @@ def least_squares(design: Design, y: Array, weight: Array, columns: Columns | No
 
 
 def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common: bool, degeneracy: Degeneracy) -> Array:
-    """DEGENERATE and SUSPECT by the named settings; no rule for one common scale, or one component by itself.
+    """DEGENERATE and SUSPECT by the named settings, of which none is for one common scale, or one component by itself;
+    a scale of nothing but rounding, beside the response's own of 1, is DEGENERATE whatever they are.
 
     scale and total (K,) : residual scales and rows of the components. size : parameters of one, its scale included.
     """
@@ -187,6 +193,7 @@ def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common:
     few = jnp.min(total) < degeneracy.suspect_rows * size
     compared = n_components > 1 or degeneracy.relative_to == "data"
     suspect = few if compared else jnp.zeros((), bool)
+    vanished = jnp.min(scale) < rounding(scale.dtype)
     collapsed = jnp.zeros((), bool)
     if compared and (not common or degeneracy.relative_to == "data"):
         components = degeneracy.relative_to == "components"
@@ -194,7 +201,7 @@ def collapse(scale: Array, total: Array, size: int, pooled_scale: Array, common:
         ratio = jnp.min(scale) / largest
         collapsed = (ratio < degeneracy.min_scale_ratio) | (jnp.min(total) < min_rows)
         suspect |= ratio < degeneracy.suspect_scale_ratio if components else False
-    return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
+    return jnp.where(collapsed | vanished, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)
 
 
 def predictor(coefficients: Array, data: Data, labels: Array, intercept: bool) -> Array:

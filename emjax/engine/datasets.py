@@ -156,7 +156,9 @@ def _array(name: str, value: Any) -> np.ndarray:
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} holds values that are not numbers ({error}): convert them first.") from None
-    if name in ("observed",) or (name == "weight" and array.dtype == np.bool_):
+    if name == "observed" and array.dtype.kind == "f" and np.isnan(array).any():
+        raise DataError("observed holds NaN: say True or False of each row or cell.")
+    if name == "observed" or (name == "weight" and array.dtype == np.bool_):
         return array.astype(np.bool_)
     return array if name == "unit" else array.astype(np.float64, copy=False)
 

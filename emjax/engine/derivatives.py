@@ -71,6 +71,7 @@ def scores(model: Model, prepared: Any, at: Callable[[Array], Params], free: Arr
         terms = model.terms(at(free), prepared)
         return terms.log_likelihood, terms
 
+    jax.eval_shape(log_likelihood, free)  # a slip in `terms` shows as what it is
     with _of(model):
         _, along, terms = jax.linearize(log_likelihood, free, has_aux=True)
         found = jax.lax.map(along, jnp.eye(free.shape[0], dtype=free.dtype))

@@ -158,16 +158,18 @@ class Gamma(FamilyDefaults):
     ) -> Array:
         """DEGENERATE and SUSPECT by the named settings, scales being coefficients of variation.
 
-        No rule for one component, unless it is compared with the data.
+        None is for one component, unless it is compared with the data; a variation of nothing but rounding is
+        DEGENERATE whatever they are.
         """
         components = degeneracy.relative_to == "components"
+        vanished = jnp.sqrt(1.0 / jnp.max(params.shapes)) < design.rounding(params.shapes.dtype)
         if params.shapes.shape[0] == 1 and components:
-            return jnp.int32(Flag.NONE)
+            return jnp.where(vanished, jnp.int32(Flag.DEGENERATE), jnp.int32(Flag.NONE))
         fewest = jnp.min(statistics.total)
         smallest = jnp.min(params.shapes) if components else prepared.pooled_shape
         ratio = jnp.sqrt(smallest / jnp.max(params.shapes))
         min_rows = 2.0 if degeneracy.min_rows is None else degeneracy.min_rows
-        collapsed = (ratio < degeneracy.min_scale_ratio) | (fewest < min_rows)
+        collapsed = vanished | (ratio < degeneracy.min_scale_ratio) | (fewest < min_rows)
         suspect = fewest < degeneracy.suspect_rows * 2.0
         suspect |= ratio < degeneracy.suspect_scale_ratio if components else False
         return jnp.where(collapsed, Flag.DEGENERATE, 0) | jnp.where(suspect, Flag.SUSPECT, 0)

@@ -38,6 +38,7 @@ def fold_in(fit: Fit, data: Data, key: Any, **settings: Any) -> Fit:
     documents hold a term that no topic has: nothing they could be made of explains it.
     """
     terms = _terms(fit)
+    _one(data)
     _check(terms, data)
     settings.setdefault("restarts", 1)
     return fitting.fit(fit.model, data, key, fixed={"terms_of_topics": terms}, **settings)
@@ -49,14 +50,17 @@ def held_out_perplexity(fit: Fit, data: Data, key: Any, *, smoothing: float = 0.
     The tokens of each document are shuffled; the first half, one more where their number is odd, folds the document in,
     and the perplexity is that of the others, so that no token is foretold from itself. The shuffle follows from `key`.
 
-    smoothing : the share of a uniform distribution that is mixed into the terms of every topic. Without it a term that
-    the fitted documents did not have makes the perplexity infinite, the maximum-likelihood answer: `DataError`.
+    smoothing : the share of a uniform distribution that is mixed into the terms of every topic, and into the topics of
+    every folded document. Without it a term that the fitted documents did not have makes the perplexity infinite, the
+    maximum-likelihood answer: `DataError`. Nor has it a bound where the first half of a document has no use for a topic
+    that its second half needs: the share of the topic goes to 0, and the value says how far EM went. Give a smoothing.
 
     settings : of the folding in, as in `fold_in`.
     """
     if isinstance(smoothing, bool) or not 0 <= smoothing < 1:
         raise DataError(f"smoothing={smoothing!r}: give a share, 0 or larger and below 1.")
     terms = _terms(fit)
+    _one(data)
     terms = (1.0 - smoothing) * terms + smoothing / terms.shape[1]
     _check(terms, data)
     counts, weight = np.asarray(data.y), np.ones(len(data.y)) if data.weight is None else np.asarray(data.weight, float)
@@ -67,7 +71,14 @@ def held_out_perplexity(fit: Fit, data: Data, key: Any, *, smoothing: float = 0.
     held_out = counts - kept
     smoothed = replace(fit, params=fit.params._replace(terms_of_topics=terms))
     folded = fold_in(smoothed, data._replace(y=kept.astype(np.float64)), key, **settings)
-    expected = folded.params.topics_of_documents @ terms
+    topics = (1.0 - smoothing) * folded.params.topics_of_documents + smoothing / len(terms)
+    expected = topics @ terms
+    impossible = np.flatnonzero(np.any((held_out > 0) & (expected == 0), axis=1))
+    if len(impossible):
+        raise DataError(
+            f"Documents {', '.join(map(str, impossible[:5]))} ({len(impossible)} in all) hold out tokens of topics "
+            "that their other tokens exclude: the perplexity is infinite; give a smoothing=."
+        )
     weighted = held_out * weight[:, None]
     log_likelihood = float(np.sum(weighted * np.log(np.where(held_out > 0, expected, 1.0))))
     tokens = float(np.sum(weighted))
@@ -77,11 +88,14 @@ def held_out_perplexity(fit: Fit, data: Data, key: Any, *, smoothing: float = 0.
 
 
 def split_tokens(counts: np.ndarray, key: Any) -> np.ndarray:
-    """Of counts (D, V) those of a random half of each document's tokens, rounded up."""
-    words = keys.root_key(key)
-    rng = np.random.default_rng([int(word) for word in words])
-    halves = [rng.multivariate_hypergeometric(row, (row.sum() + 1) // 2, method="marginals") for row in counts]
-    return np.stack(halves)
+    """Of counts (D, V) those of a random half of each document's tokens, rounded up, whatever the others are."""
+    words = [int(word) for word in keys.root_key(key)]
+
+    def half(number: int, row: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng([*words, number])
+        return rng.multivariate_hypergeometric(row, (row.sum() + 1) // 2, method="marginals")
+
+    return np.stack([half(number, row) for number, row in enumerate(counts)])
 
 
 def _terms(fit: Fit) -> np.ndarray:
@@ -90,6 +104,11 @@ def _terms(fit: Fit) -> np.ndarray:
         what = type(fit.model if isinstance(fit, Fit) else fit).__name__
         raise DataError(f"{what} is no fit with terms_of_topics: give the fit of a PLSA.")
     return np.asarray(terms)
+
+
+def _one(data: Data) -> None:
+    if not isinstance(data, Data):
+        raise DataError(f"data must be one emjax.Data of documents, not {type(data).__name__}: try Data(y=counts).")
 
 
 def _check(terms: np.ndarray, data: Data) -> None:

@@ -143,8 +143,8 @@ class PLSA(Model):
         used = jnp.sum(counts, axis=1) > 0
         held = None
         if fixed is not None:
-            held = PLSAParams(*(fixed.get(name) for name in PLSAParams._fields))
-            held = jax.tree.map(lambda a: jnp.asarray(a, counts.dtype), held)
+            given = (fixed.get(name) for name in PLSAParams._fields)
+            held = PLSAParams(*(None if block is None else jnp.asarray(block, counts.dtype) for block in given))
             if held.topics_of_documents is not None:
                 held = held._replace(topics_of_documents=self._of_rows(held.topics_of_documents, used))
         few = jnp.where(jnp.any(used), Problem.TOO_FEW_ROWS, Problem.NOTHING_OBSERVED)
