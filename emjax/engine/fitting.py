@@ -70,9 +70,8 @@ def fit_many(
     Parameters
     ----------
     model : such as `Mixture(LinearRegression(), 2)`.
-    data : `Data` whose y has a leading axis D (x of shape (n, p) is shared, (D, n, p) is one per dataset; likewise the
-        other fields), or a list of `Data`, which may differ in rows; one without any is INVALID_DATA. The fits keep the
-        arrays themselves, not copies, for standard errors and predictions: leave them unchanged meanwhile.
+    data : `Data` whose y has a leading axis D (x (n, p) is shared, (D, n, p) one a dataset; likewise the others), or a
+        list of `Data`, of any numbers of rows; kept, not copied: leave the arrays unchanged while fits are in use.
     key : a whole number of any size, or a typed jax key.
     restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the
         chance of a new mode is below 5 %, or a hundred.
