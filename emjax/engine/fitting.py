@@ -71,7 +71,7 @@ def fit_many(
     ----------
     model : such as `Mixture(LinearRegression(), 2)`.
     data : `Data` whose y has a leading axis D (x (n, p) is shared, (D, n, p) one a dataset; likewise the others), or a
-        list of `Data`, of any numbers of rows; kept, not copied: leave the arrays unchanged while fits are in use.
+        list of `Data`, of any rows (none: INVALID_DATA); kept, not copied: leave the arrays unchanged while they serve.
     key : a whole number of any size, or a typed jax key.
     restarts : starts per dataset, 20 by default; "auto" adds ten at a time until the Good-Turing estimate of the
         chance of a new mode is below 5 %, or a hundred.

@@ -38,7 +38,6 @@ def fold_in(fit: Fit, data: Data, key: Any, **settings: Any) -> Fit:
     documents hold a term that no topic has: nothing they could be made of explains it.
     """
     terms = _terms(fit)
-    _one(data)
     _check(terms, data)
     settings.setdefault("restarts", 1)
     return fitting.fit(fit.model, data, key, fixed={"terms_of_topics": terms}, **settings)
@@ -60,7 +59,6 @@ def held_out_perplexity(fit: Fit, data: Data, key: Any, *, smoothing: float = 0.
     if isinstance(smoothing, bool) or not 0 <= smoothing < 1:
         raise DataError(f"smoothing={smoothing!r}: give a share, 0 or larger and below 1.")
     terms = _terms(fit)
-    _one(data)
     terms = (1.0 - smoothing) * terms + smoothing / terms.shape[1]
     _check(terms, data)
     counts, weight = np.asarray(data.y), np.ones(len(data.y)) if data.weight is None else np.asarray(data.weight, float)
@@ -106,13 +104,10 @@ def _terms(fit: Fit) -> np.ndarray:
     return np.asarray(terms)
 
 
-def _one(data: Data) -> None:
+def _check(terms: np.ndarray, data: Data) -> None:
+    """Errors: `DataError` for no `Data`, other terms, and terms of probability 0 that the documents hold."""
     if not isinstance(data, Data):
         raise DataError(f"data must be one emjax.Data of documents, not {type(data).__name__}: try Data(y=counts).")
-
-
-def _check(terms: np.ndarray, data: Data) -> None:
-    """Errors: `DataError` for other terms, and for terms of probability 0 that the documents hold."""
     if np.ndim(data.y) != 2 or np.shape(data.y)[1] != terms.shape[1]:
         raise DataError(f"The fit has {terms.shape[1]} terms and these documents have shape {np.shape(data.y)}.")
     weight = np.ones(len(data.y)) if data.weight is None else np.asarray(data.weight, float)
